@@ -1,0 +1,15 @@
+/// @file
+/// All of Bulkhead but the opt-in headers (asio.hpp, serialization.hpp).
+#pragma once
+
+#include <bulkhead/codec.hpp>
+#include <bulkhead/error.hpp>
+#include <bulkhead/future.hpp>
+#include <bulkhead/guarded.hpp>
+#include <bulkhead/init.hpp>
+#include <bulkhead/mutex.hpp>
+#include <bulkhead/options.hpp>
+#include <bulkhead/process.hpp>
+#include <bulkhead/process_pool.hpp>
+#include <bulkhead/queue.hpp>
+#include <bulkhead/thread_pool.hpp>

@@ -1,0 +1,115 @@
+/// @file
+/// What a future and the executor share: one object per task, counted references.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <utility>
+
+namespace bulkhead {
+class decoder;
+}
+
+namespace bulkhead::detail {
+
+/// Invariants: `word_` gets `done_bit` exactly once, by finish(); before it the outcome is written,
+/// after it nothing of the outcome changes. Callbacks are pushed on a stack that finish() seals; a
+/// callback pushed later runs at once in its caller. So each callback runs exactly once.
+class future_state {
+public:
+    using clock = std::chrono::steady_clock;
+    /// Decodes a result into the storage `out` (a std::optional<T>*, or nullptr for void).
+    using result_reader = void (*)(decoder& in, void* out);
+
+    future_state() = default;
+    future_state(const future_state&) = delete;
+    future_state& operator=(const future_state&) = delete;
+    virtual ~future_state();
+
+    void add_ref() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        // acq_rel: the last owner sees what the others wrote before it destroys.
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+    /// Acquire: pairs with finish(), so that a true makes the outcome readable.
+    [[nodiscard]] bool done() const noexcept {
+        return (word_.load(std::memory_order_acquire) & done_bit) != 0;
+    }
+    [[nodiscard]] virtual bool running() const = 0;
+    [[nodiscard]] virtual bool cancelled() const = 0;
+    /// See future::cancel.
+    virtual bool cancel() = 0;
+    /// Nobody wants the result any more: a task that has not started is dropped, one made of several
+    /// items stops after the item it is at.
+    virtual void abandon() = 0;
+    /// Moves the value out, or throws what the task ended with. Once, when done().
+    virtual void take(result_reader read, void* out) = 0;
+
+    /// For a task made of several items, once take() gave those that finished: why the next one did
+    /// not (nullptr: nothing was wrong with it).
+    [[nodiscard]] virtual std::exception_ptr item_error() { return nullptr; }
+    /// How long the task ran, 0 when unknown. Once done().
+    [[nodiscard]] virtual std::chrono::nanoseconds run_time() const {
+        return std::chrono::nanoseconds(0);
+    }
+
+    /// Waits until done; false when the deadline passed first.
+    bool wait(std::optional<clock::time_point> deadline);
+    void on_done(std::function<void()> callback);
+
+protected:
+    /// Publishes the outcome: wakes the waiters, runs the callbacks.
+    void finish() noexcept;
+    /// Where a callback's exception goes.
+    virtual void callback_failed(std::exception_ptr error) noexcept = 0;
+
+private:
+    struct callback;
+    void run(std::function<void()>& callback) noexcept;
+
+    static constexpr std::uint32_t done_bit = 1;
+    static constexpr std::uint32_t waiters_bit = 2;
+
+    std::atomic<std::uint32_t> word_{0};
+    std::atomic<std::uint32_t> references_{1};
+    std::atomic<callback*> callbacks_{nullptr};
+};
+
+/// Owns one reference.
+class state_ptr {
+public:
+    state_ptr() = default;
+    /// Adopts the reference the caller holds.
+    explicit state_ptr(future_state* adopted) noexcept : state_(adopted) {}
+    state_ptr(const state_ptr& other) noexcept : state_(other.state_) {
+        if (state_ != nullptr) state_->add_ref();
+    }
+    state_ptr(state_ptr&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    state_ptr& operator=(state_ptr other) noexcept {
+        std::swap(state_, other.state_);
+        return *this;
+    }
+    ~state_ptr() {
+        if (state_ != nullptr) state_->release();
+    }
+
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+    future_state* operator->() const noexcept { return state_; }
+    future_state& operator*() const noexcept { return *state_; }
+    [[nodiscard]] future_state* get() const noexcept { return state_; }
+
+private:
+    future_state* state_ = nullptr;
+};
+
+/// A state that has already failed: for arguments that would not encode.
+[[nodiscard]] state_ptr make_failed_state(std::exception_ptr error);
+
+[[noreturn]] void throw_no_state(const char* member);
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,116 @@
+/// @file
+/// A task of thread_pool: the callable, its arguments and its result in one object.
+#pragma once
+
+#include <bulkhead/detail/future_state.hpp>
+#include <bulkhead/options.hpp>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace bulkhead::detail {
+
+class thread_core;
+
+/// States: queued -> running -> done, or queued -> done (cancelled); moved by the pool's lock.
+class local_state : public future_state {
+public:
+    local_state(thread_core& core, const task_options& options);
+    ~local_state() override;
+
+    [[nodiscard]] bool running() const override;
+    [[nodiscard]] bool cancelled() const override;
+    bool cancel() override;
+    void abandon() override;
+    void take(result_reader read, void* out) final;
+
+protected:
+    void callback_failed(std::exception_ptr error) noexcept override;
+    /// Runs the callable and keeps its result; throws what it throws.
+    virtual void run() = 0;
+    /// Destroys callable and arguments: a task that has ended holds no more than its result.
+    virtual void drop() noexcept = 0;
+    virtual void take_value(void* out) = 0;
+    [[nodiscard]] std::stop_token stop_token() const { return stop_.get_token(); }
+
+private:
+    friend class thread_core;
+    enum class step : std::uint8_t { queued, running, done };
+
+    std::weak_ptr<thread_core> core_;
+    std::atomic<step> step_{step::queued};
+    std::atomic<bool> was_cancelled_{false};
+    int priority_;
+    std::string name_;
+    std::stop_source stop_;
+    std::exception_ptr error_;
+};
+
+template <class F, class... A>
+class local_task final : public local_state {
+    static constexpr bool takes_token =
+        !std::is_invocable_v<F&, A...> && std::is_invocable_v<F&, std::stop_token, A...>;
+    static_assert(takes_token || std::is_invocable_v<F&, A...>,
+                  "bulkhead: the callable does not accept these arguments (a thread_pool passes "
+                  "copies of them, as rvalues; use std::ref for a reference)");
+
+    static auto call(F& f, std::tuple<A...>& args, const std::stop_token& token) -> decltype(auto) {
+        return std::apply(
+            [&](A&... arg) -> decltype(auto) {
+                if constexpr (takes_token) {
+                    return std::invoke(f, token, std::move(arg)...);
+                } else {
+                    return std::invoke(f, std::move(arg)...);
+                }
+            },
+            args);
+    }
+
+public:
+    using result = std::remove_cvref_t<decltype(call(
+        std::declval<F&>(), std::declval<std::tuple<A...>&>(), std::declval<std::stop_token>()))>;
+
+    template <class Fn, class... Args>
+    local_task(thread_core& core, const task_options& options, Fn&& f, Args&&... args)
+        : local_state(core, options),
+          call_(std::in_place, std::forward<Fn>(f), std::forward<Args>(args)...) {}
+
+private:
+    struct bound {
+        template <class Fn, class... Args>
+        explicit bound(Fn&& f, Args&&... args)
+            : function(std::forward<Fn>(f)), arguments(std::forward<Args>(args)...) {}
+        F function;
+        std::tuple<A...> arguments;
+    };
+
+    void run() override {
+        if constexpr (std::is_void_v<result>) {
+            call(call_->function, call_->arguments, stop_token());
+        } else {
+            value_.emplace(call(call_->function, call_->arguments, stop_token()));
+        }
+    }
+    void drop() noexcept override { call_.reset(); }
+    void take_value(void* out) override {
+        if constexpr (!std::is_void_v<result>) {
+            static_cast<std::optional<result>*>(out)->emplace(std::move(*value_));
+        }
+    }
+
+    std::optional<bound> call_;
+    std::optional<std::conditional_t<std::is_void_v<result>, bool, result>> value_;
+};
+
+/// Makes the state under the pool's rules. Null when full and not `wait`.
+[[nodiscard]] state_ptr submit_local(thread_core& core, const task_options& options, bool wait,
+                                     const std::function<local_state*(thread_core&)>& make);
+[[nodiscard]] std::size_t worker_count(const thread_core& core);
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,268 @@
+/// @file
+/// Where map() puts its items: batches for worker processes, single tasks for threads; and how many
+/// items make a batch.
+#pragma once
+
+#include <bulkhead/codec.hpp>
+#include <bulkhead/detail/local_state.hpp>
+#include <bulkhead/detail/pool_access.hpp>
+#include <bulkhead/options.hpp>
+#include <bulkhead/task.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace bulkhead::detail {
+
+template <class R>
+class map_outcome {
+public:
+    using value_type = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
+
+    explicit map_outcome(std::exception_ptr error) : content_(std::move(error)) {}
+    explicit map_outcome(value_type value) : content_(std::in_place_index<1>, std::move(value)) {}
+
+    value_type&& value() {
+        if (content_.index() == 0) std::rethrow_exception(std::get<0>(content_));
+        return std::move(std::get<1>(content_));
+    }
+
+private:
+    std::variant<std::exception_ptr, value_type> content_;
+};
+
+/// Chooses batch size and look-ahead where map_options leaves them open: a batch aims at
+/// batch_time_target of work, so that a message's cost vanishes in it and no worker waits long.
+class chunk_tuner {
+public:
+    chunk_tuner(const map_options& options, std::size_t workers);
+
+    [[nodiscard]] std::size_t batch_size() const noexcept { return batch_size_; }
+    [[nodiscard]] std::size_t lookahead() const noexcept;
+    void measured(std::chrono::nanoseconds run_time, std::size_t items) noexcept;
+
+private:
+    map_options options_;
+    std::size_t workers_;
+    std::size_t batch_size_;
+};
+
+/// A batch's items, framed one by one, and what became of them.
+class chunk_message {
+public:
+    void add_item(std::span<const std::byte> item);
+    [[nodiscard]] std::size_t items() const noexcept { return offsets_.size(); }
+    [[nodiscard]] std::size_t bytes() const noexcept { return bytes_.size(); }
+    [[nodiscard]] std::vector<std::shared_ptr<const void>>& kept() noexcept { return kept_; }
+    /// Writes the items from `first` on behind the function.
+    void write(encoder& out, std::size_t first) const;
+    void clear();
+
+private:
+    std::vector<std::byte> bytes_;
+    std::vector<std::size_t> offsets_;
+    std::vector<std::shared_ptr<const void>> kept_;
+};
+
+/// A batch is left as it is once its arguments are this large, however many items it has.
+inline constexpr std::size_t batch_bytes_max = 256 * 1024;
+
+/// Reads one framed outcome of a chunk; throws the item's exception.
+[[nodiscard]] decoder next_outcome(decoder& in);
+
+template <class Call, class F>
+class process_batches {
+public:
+    using result = typename Call::result;
+    using outcome = map_outcome<result>;
+
+    struct batch {
+        chunk_message message;
+        std::size_t first = 0;  // items before it have their outcome
+        state_ptr state;
+        std::exception_ptr error;  // the pool would not take it
+    };
+
+    process_batches(std::shared_ptr<pool_core> core, F function)
+        : core_(std::move(core)), function_(std::move(function)) {}
+
+    [[nodiscard]] std::size_t workers() const { return worker_count(*core_); }
+
+    template <class... A>
+    void add(A&&... arguments) {
+        item_->clear();
+        Call::encode_arguments(*item_, std::forward<A>(arguments)...);
+        filling_.add_item(item_->bytes());
+        for (auto& object : item_->kept()) filling_.kept().push_back(std::move(object));
+        item_->kept().clear();
+    }
+    [[nodiscard]] bool batch_is_large() const { return filling_.bytes() >= batch_bytes_max; }
+
+    batch flush() {
+        batch made{.message = std::exchange(filling_, {}), .first = 0, .state = {}, .error = {}};
+        send(made);
+        return made;
+    }
+
+    /// Waits for the batch and appends the outcomes it has; false when the rest had to be sent again.
+    bool collect(batch& from, std::deque<outcome>& out) {
+        if (from.error) {
+            while (from.first < from.message.items()) {
+                out.emplace_back(from.error);
+                ++from.first;
+            }
+            return true;
+        }
+        from.state->wait(std::nullopt);
+        const std::size_t before = from.first;
+        sink target{&from, &out};
+        try {
+            from.state->take(&read_outcomes, &target);
+            if (auto error = from.state->item_error(); error && left(from) != 0) {
+                out.emplace_back(std::move(error));
+                ++from.first;
+            }
+        } catch (...) {
+            // Not an item's fault (cancelled, broken pool, undecodable): all that is left ends so.
+            from.error = std::current_exception();
+            return collect(from, out);
+        }
+        last_items_ = from.first - before;
+        last_run_time_ = from.state->run_time();
+        if (left(from) == 0) return true;
+        if (last_items_ == 0) {
+            from.error = std::make_exception_ptr(
+                codec_error("bulkhead: a worker gave a batch back without any result"));
+            return collect(from, out);
+        }
+        send(from);
+        return false;
+    }
+
+    void abandon(batch& from) noexcept {
+        if (from.state) from.state->abandon();
+    }
+
+    [[nodiscard]] std::chrono::nanoseconds last_run_time() const noexcept { return last_run_time_; }
+    [[nodiscard]] std::size_t last_items() const noexcept { return last_items_; }
+
+private:
+    struct sink {
+        batch* from;
+        std::deque<outcome>* out;
+    };
+
+    static std::size_t left(const batch& of) { return of.message.items() - of.first; }
+
+    static void read_outcomes(decoder& in, void* raw) {
+        auto [from, out] = *static_cast<sink*>(raw);
+        while (in.remaining() != 0 && left(*from) != 0) {
+            try {
+                decoder item = next_outcome(in);
+                if constexpr (std::is_void_v<result>) {
+                    item.expect_end();
+                    out->emplace_back(std::monostate{});
+                } else {
+                    auto value = item.template read<result>();
+                    item.expect_end();
+                    out->emplace_back(std::move(value));
+                }
+            } catch (...) {
+                out->emplace_back(std::current_exception());
+            }
+            ++from->first;
+        }
+    }
+
+    void send(batch& of) {
+        try {
+            task_encoder arguments;
+            Call::encode_function(arguments, function_);
+            of.message.write(arguments, of.first);
+            // Copies: the batch may have to be sent again.
+            for (const auto& object : of.message.kept()) arguments.keep_alive(object);
+            of.state = submit_encoded(*core_, {.entry = Call::chunk_entry(), .chunk = true},
+                                      task_options{}, arguments, when_full::wait);
+        } catch (...) {
+            of.error = std::current_exception();
+        }
+    }
+
+    std::shared_ptr<pool_core> core_;
+    F function_;
+    std::unique_ptr<task_encoder> item_ = std::make_unique<task_encoder>();
+    chunk_message filling_;
+    std::chrono::nanoseconds last_run_time_{0};
+    std::size_t last_items_ = 0;
+};
+
+template <class F, class... A>
+class thread_batches {
+public:
+    using result = typename local_task<F, A...>::result;
+    using outcome = map_outcome<result>;
+    struct batch {
+        state_ptr state;
+        std::exception_ptr error;
+    };
+
+    thread_batches(std::shared_ptr<thread_core> core, F function)
+        : core_(std::move(core)), function_(std::move(function)) {}
+
+    [[nodiscard]] std::size_t workers() const { return worker_count(*core_); }
+
+    template <class... Args>
+    void add(Args&&... arguments) {
+        try {
+            filling_.state =
+                submit_local(*core_, task_options{}, true, [&](thread_core& core) -> local_state* {
+                    return new local_task<F, A...>(core, task_options{}, function_,
+                                                   std::forward<Args>(arguments)...);
+                });
+        } catch (const pool_closed&) {
+            filling_.error = std::current_exception();
+        }
+    }
+    [[nodiscard]] bool batch_is_large() const { return filling_.state || filling_.error; }
+    batch flush() { return std::exchange(filling_, {}); }
+
+    bool collect(batch& from, std::deque<outcome>& out) {
+        try {
+            if (from.error) std::rethrow_exception(from.error);
+            from.state->wait(std::nullopt);
+            if constexpr (std::is_void_v<result>) {
+                from.state->take(nullptr, nullptr);
+                out.emplace_back(std::monostate{});
+            } else {
+                std::optional<result> value;
+                from.state->take(nullptr, &value);
+                out.emplace_back(std::move(*value));
+            }
+        } catch (...) {
+            out.emplace_back(std::current_exception());
+        }
+        return true;
+    }
+
+    void abandon(batch& from) noexcept {
+        if (from.state) from.state->abandon();
+    }
+    [[nodiscard]] static std::chrono::nanoseconds last_run_time() { return {}; }
+    [[nodiscard]] static std::size_t last_items() { return 0; }
+
+private:
+    std::shared_ptr<thread_core> core_;
+    F function_;
+    batch filling_;
+};
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,36 @@
+/// @file
+/// The door between the templates of process_pool and its compiled core.
+#pragma once
+
+#include <bulkhead/detail/future_state.hpp>
+#include <bulkhead/detail/task_encoder.hpp>
+#include <bulkhead/options.hpp>
+#include <bulkhead/task.hpp>
+
+#include <memory>
+
+namespace bulkhead::detail {
+
+class pool_core;
+
+/// One task as the core sees it.
+struct submission {
+    code_ref entry;
+    /// Its function takes a std::stop_token: a cancel asks first and kills after the grace.
+    bool takes_stop_token = false;
+    /// Made of several items (task_call::run_chunk).
+    bool chunk = false;
+};
+
+enum class when_full : std::uint8_t { wait, refuse };
+
+/// Queues the task. Null when the backlog is full and `full` says refuse. Throws pool_closed,
+/// pool_broken.
+[[nodiscard]] state_ptr submit_encoded(pool_core& core, const submission& what,
+                                       const task_options& options, task_encoder& arguments,
+                                       when_full full);
+
+/// The workers the pool was made with.
+[[nodiscard]] std::size_t worker_count(const pool_core& core);
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,157 @@
+/// @file
+/// What of a queue needs no template: messages are bytes here.
+#pragma once
+
+#include <bulkhead/codec.hpp>
+#include <bulkhead/detail/byte_sink.hpp>
+#include <bulkhead/detail/deadline.hpp>
+#include <bulkhead/detail/handle.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace bulkhead::detail {
+
+/// The message is the container's content and nothing else: a string, a vector of numbers.
+template <class T>
+inline constexpr bool travels_as_content =
+    contiguous_trivial<T> && is_primary_codec<codec<T>> && is_primary_codec<codec<typename T::value_type>>;
+template <class T>
+    requires(!contiguous_trivial<T>)
+inline constexpr bool travels_as_content<T> = false;
+
+/// The message is the object's bytes.
+template <class T>
+inline constexpr bool travels_as_object = trivially_travels<T> && is_primary_codec<codec<T>>;
+
+/// Marks that programs leave for each other at a queue they stream through; the queue ignores them.
+struct queue_marks {
+    std::atomic<std::uint32_t>& writers_started;
+    std::atomic<std::uint32_t>& writers_ended;
+    std::atomic<std::uint32_t>& keep;
+};
+
+class queue_core {
+public:
+    enum class received : std::uint8_t { message, nothing_yet, nothing_ever_more };
+
+    static queue_core make(std::optional<std::size_t> capacity_bytes, type_tag type);
+    static queue_core create(const std::string& name, std::optional<std::size_t> capacity_bytes,
+                             type_tag type);
+    static queue_core open(const std::string& name, type_tag type);
+    static std::optional<queue_core> open_if_there(const std::string& name, type_tag type);
+    static queue_core open_or_create(const std::string& name,
+                                     std::optional<std::size_t> capacity_bytes, type_tag type,
+                                     bool smaller_will_do = false);
+    static bool remove(const std::string& name);
+
+    void encode(encoder& out) const;
+    static queue_core decode(decoder& in, type_tag type);
+
+    /// False when it did not fit in time.
+    bool put(std::span<const std::byte> message, deadline until) const;
+    /// Puts as many as fit in one go, at least one; how many, 0 when none fitted in time. Either all
+    /// of these become visible or, if this process is killed, none.
+    std::size_t put_several(std::span<const std::span<const std::byte>> messages,
+                            deadline until) const;
+    received get(byte_sink sink, deadline until) const;
+    /// Takes up to `count_max` in one go, at least one; `count` says how many.
+    received get_several(byte_sink sink, std::size_t count_max, deadline until,
+                         std::size_t& count) const;
+    [[noreturn]] void throw_drained() const;
+
+    void close() const;
+    [[nodiscard]] bool closed() const;
+    [[nodiscard]] std::size_t size() const;
+    [[nodiscard]] std::size_t capacity_bytes() const;
+    void task_done() const;
+    [[nodiscard]] bool join_tasks(deadline until) const;
+
+    [[nodiscard]] queue_marks marks() const;
+    /// Its descriptor, for flock(); the queue's own, not to be closed.
+    [[nodiscard]] int native_handle() const;
+    /// Whether its name still leads to it.
+    [[nodiscard]] bool is_reachable() const;
+    /// Removes its name, unless that leads to another queue by now.
+    void remove_own_name() const;
+
+private:
+    class state;
+    explicit queue_core(std::shared_ptr<state> from) : state_(std::move(from)) {}
+
+    std::shared_ptr<state> state_;
+};
+
+/// A message in the making.
+class message_encoder final : public encoder {
+public:
+    message_encoder() noexcept {
+        begin_ = pos_ = inline_;
+        end_ = inline_ + sizeof inline_;
+    }
+    ~message_encoder() = default;
+
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {begin_, size()}; }
+    /// A message may outlive its sender: always codec_error.
+    void keep_alive(std::shared_ptr<const void> object) override;
+
+private:
+    void grow(std::size_t bytes) override;
+
+    alignas(16) std::byte inline_[512];
+    std::unique_ptr<std::byte[]> heap_;
+};
+
+/// A message as it was taken.
+class message_buffer {
+public:
+    [[nodiscard]] byte_sink sink() noexcept {
+        return {this, [](void* self, std::size_t bytes) {
+                    return static_cast<message_buffer*>(self)->room(bytes);
+                }};
+    }
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, bytes_}; }
+
+private:
+    std::byte* room(std::size_t bytes);
+
+    alignas(16) std::byte inline_[512];
+    std::byte* data_ = inline_;
+    std::size_t bytes_ = 0;
+    std::unique_ptr<std::byte[]> heap_;
+};
+
+/// Takes a message right into a string or vector.
+template <class Container>
+struct content_sink {
+    using element = typename Container::value_type;
+
+    Container value;
+    bool whole = true;
+
+    [[nodiscard]] byte_sink sink() noexcept {
+        return {this, [](void* self, std::size_t bytes) {
+                    auto& to = *static_cast<content_sink*>(self);
+                    to.whole = bytes % sizeof(element) == 0;
+                    to.value.resize((bytes + sizeof(element) - 1) / sizeof(element));
+                    return reinterpret_cast<std::byte*>(to.room());
+                }};
+    }
+    void check() const {
+        if (!whole) throw_bad_value("a message that ends within an element");
+    }
+
+private:
+    element* room() {
+        // nullptr would mean "no more".
+        static element nowhere{};
+        return value.empty() ? &nowhere : value.data();
+    }
+};
+
+}  // namespace bulkhead::detail

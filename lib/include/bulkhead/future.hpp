@@ -1,0 +1,155 @@
+/// @file
+/// The result of a task, when it comes.
+#pragma once
+
+#include <bulkhead/codec.hpp>
+#include <bulkhead/detail/future_state.hpp>
+
+#include <chrono>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace bulkhead {
+
+/// What a timed wait came to: true when the result is there. Also reads as a std::future_status, for
+/// code written with std::future in mind: `f.wait_for(1s) == std::future_status::ready`.
+class wait_status {
+public:
+    explicit constexpr wait_status(bool ready) noexcept : ready_(ready) {}
+
+    [[nodiscard]] constexpr bool ready() const noexcept { return ready_; }
+    constexpr explicit operator bool() const noexcept { return ready_; }
+
+    /// To std::future_status, without its header.
+    template <class Status>
+    requires requires { Status::ready, Status::timeout, Status::deferred; }
+    constexpr operator Status() const noexcept {  // NOLINT(google-explicit-constructor)
+        return ready_ ? Status::ready : Status::timeout;
+    }
+    template <class Status>
+    requires requires { Status::ready, Status::timeout, Status::deferred; }
+    friend constexpr bool operator==(wait_status left, Status right) noexcept {
+        return static_cast<Status>(left) == right;
+    }
+
+private:
+    bool ready_;
+};
+
+/// The handle of one task's result: of a process_pool or a thread_pool alike. Move-only. Each future
+/// becomes done exactly once, also when the worker, or the pool, dies; dropping it does not stop the
+/// task. Different futures may be used from different threads; one future by one thread at a time,
+/// except that cancel(), done(), running(), cancelled() and the waits may be called from any.
+template <class T>
+class [[nodiscard]] future {
+public:
+    using value_type = T;
+
+    /// A future of nothing: valid() is false, the other members throw usage_error.
+    future() = default;
+    future(future&&) noexcept = default;
+    future& operator=(future&&) noexcept = default;
+
+    /// Waits, then gives the task's result, or throws: what the task threw, worker_crashed,
+    /// task_timeout, task_cancelled, pool_broken, or codec_error when the result's bytes do not
+    /// decode. Only once: afterwards valid() is false.
+    T get() {
+        state("get").wait(std::nullopt);
+        const detail::state_ptr taken = std::move(state_);
+        if constexpr (std::is_void_v<T>) {
+            taken->take([](decoder& in, void*) { in.expect_end(); }, nullptr);
+        } else {
+            std::optional<T> value;
+            taken->take(
+                [](decoder& in, void* out) {
+                    static_cast<std::optional<T>*>(out)->emplace(in.read<T>());
+                    in.expect_end();
+                },
+                &value);
+            return std::move(*value);
+        }
+    }
+
+    /// Waits until done(). Expects a running executor: a pool whose program is stopped does not run.
+    void wait() const { state("wait").wait(std::nullopt); }
+
+    /// A wait that expires leaves the task as it is; the result can be had later.
+    template <class Rep, class Period>
+    wait_status wait_for(const std::chrono::duration<Rep, Period>& time) const {
+        return wait_until(clock::now() + std::chrono::ceil<clock::duration>(time));
+    }
+
+    template <class Clock, class Duration>
+    wait_status wait_until(const std::chrono::time_point<Clock, Duration>& time) const {
+        auto& shared = state("wait_until");
+        if constexpr (std::is_same_v<Clock, clock>) {
+            return wait_status(shared.wait(std::chrono::ceil<clock::duration>(time)));
+        } else {
+            // Another clock may be set while we wait: measure again until it says so.
+            while (true) {
+                const auto left = time - Clock::now();
+                const auto until = clock::now() + std::chrono::ceil<clock::duration>(left);
+                if (shared.wait(until)) return wait_status(true);
+                if (Clock::now() >= time) return wait_status(false);
+            }
+        }
+    }
+
+    /// Holds a result to come, or one not yet taken.
+    [[nodiscard]] bool valid() const noexcept { return static_cast<bool>(state_); }
+    /// Has ended in whatever way, cancelled included: get() will not wait.
+    [[nodiscard]] bool done() const { return state("done").done(); }
+    /// Its worker is at it now.
+    [[nodiscard]] bool running() const { return state("running").running(); }
+    /// Ended by a cancel.
+    [[nodiscard]] bool cancelled() const { return state("cancelled").cancelled(); }
+
+    /// Calls `callback` once the task has ended; at once, in this thread, if it has. Otherwise it is
+    /// called by the executor's own thread, which serves nothing else meanwhile: be brief, and do not
+    /// wait there for another future of that pool. An exception from it goes to the pool's on_event
+    /// and harms nothing. `callback` takes nothing, or a future<T> of its own, which is done; then
+    /// whoever calls get() first takes the value.
+    template <class Callback>
+    void on_done(Callback callback) {
+        auto& shared = state("on_done");
+        if constexpr (std::is_invocable_v<Callback&>) {
+            shared.on_done(std::function<void()>(std::move(callback)));
+        } else {
+            static_assert(
+                std::is_invocable_v<Callback&, future> || std::is_invocable_v<Callback&, future&>,
+                "bulkhead: on_done takes a callback of (), (future<T>) or (future<T>&)");
+            shared.on_done([callback = std::move(callback), raw = &shared]() mutable {
+                raw->add_ref();
+                future self{detail::state_ptr(raw)};
+                if constexpr (std::is_invocable_v<Callback&, future&>) {
+                    callback(self);
+                } else {
+                    callback(std::move(self));
+                }
+            });
+        }
+    }
+
+    /// A task that has not started never runs. One that runs in a process pool is killed with its
+    /// worker, and this call returns once that process is gone (at most kill_grace and a moment;
+    /// from a callback it returns at once). In a thread pool a running task gets a stop request
+    /// through its std::stop_token, if its function takes one, and goes on. True if the task is
+    /// cancelled: get() then throws task_cancelled.
+    bool cancel() { return state("cancel").cancel(); }
+
+    /// For the executors.
+    explicit future(detail::state_ptr state) noexcept : state_(std::move(state)) {}
+
+private:
+    using clock = detail::future_state::clock;
+
+    detail::future_state& state(const char* member) const {
+        if (!state_) detail::throw_no_state(member);
+        return *state_;
+    }
+
+    detail::state_ptr state_;
+};
+
+}  // namespace bulkhead

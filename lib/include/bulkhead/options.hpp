@@ -1,0 +1,135 @@
+/// @file
+/// Options, events and figures of the executors. All are plain aggregates for designated
+/// initialisers: `process_pool pool({.workers = 3, .task_timeout = 2s});`
+#pragma once
+
+#include <bulkhead/error.hpp>
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <sys/types.h>
+#include <utility>
+
+namespace bulkhead {
+
+/// A pool has at most this many workers.
+inline constexpr std::int64_t workers_max = 4096;
+
+/// For one task.
+struct task_options {
+    /// Run time after which the worker is killed and the future fails with task_timeout. The clock
+    /// starts when the task starts, not when it is queued. 0: the pool's task_timeout. Refused
+    /// (usage_error) by thread_pool, which cannot kill a thread.
+    std::chrono::nanoseconds timeout{0};
+    /// How often the task is run again after its worker crashed. Never after an exception, a timeout
+    /// or a cancel.
+    int retries = 0;
+    /// Among waiting tasks the highest goes first; equal ones in order of submission.
+    int priority = 0;
+    /// Names the task in errors, events and worker_info.
+    std::string name{};
+};
+
+/// Something that happened in a pool, for process_pool_options::on_event.
+struct pool_event {
+    enum class kind : std::uint8_t {
+        worker_started,   ///< pid
+        worker_died,      ///< pid, status; also at an ordered end
+        task_crashed,     ///< pid, status, task_name
+        callback_failed,  ///< a future's on_done callback threw; message
+    };
+    kind what{};
+    pid_t pid = 0;
+    process_status status{};
+    std::string task_name{};
+    std::string message{};
+};
+
+struct process_pool_options {
+    /// Worker processes, 0 to workers_max; 0: as many as this process may use CPUs (affinity mask and
+    /// cgroup quota).
+    std::int64_t workers = 0;
+    /// Tasks that may wait for a worker; submit() waits at this bound, try_submit() says no. At
+    /// least 1. Submitting from a callback of the pool's own futures never waits.
+    std::size_t backlog_max = 1'000'000;
+    /// For tasks that set no timeout of their own; 0: none.
+    std::chrono::nanoseconds task_timeout{0};
+    /// Between SIGTERM and SIGKILL.
+    std::chrono::nanoseconds kill_grace = std::chrono::milliseconds(500);
+    /// Worker deaths in a row, with no task finished between, after which the pool stops restarting
+    /// and fails what is queued with pool_broken. 0: no limit for deaths inside tasks. Workers that
+    /// die or fail while they start break the pool after start_failures_max in a row in any case.
+    std::size_t crash_limit = 0;
+    /// Called in the parent, by the pool's own thread: be brief, do not wait for this pool's
+    /// futures. An exception from it is swallowed.
+    std::function<void(const pool_event&)> on_event{};
+};
+
+/// Failed starts in a row after which a pool is broken.
+inline constexpr unsigned start_failures_max = 5;
+
+struct thread_pool_options {
+    /// Threads, 0 to workers_max; 0: as many as this process may use CPUs.
+    std::int64_t workers = 0;
+    /// As process_pool_options::backlog_max.
+    std::size_t backlog_max = 1'000'000;
+    /// Only callback_failed occurs.
+    std::function<void(const pool_event&)> on_event{};
+};
+
+struct shutdown_options {
+    /// Wait until every task has ended. If not, the destructor will.
+    bool wait = true;
+    /// Tasks that have not started are cancelled.
+    bool cancel_queued = false;
+};
+
+/// For map(); 0 means: chosen by measuring the tasks.
+struct map_options {
+    /// Items that travel in one message. A process_pool groups small tasks; a thread_pool need not,
+    /// and ignores it.
+    std::size_t chunk_size = 0;
+    /// Items taken from the input but not yet consumed by the caller.
+    std::size_t lookahead_max = 0;
+};
+
+enum class worker_state : std::uint8_t { starting, idle, busy, dead };
+
+struct worker_info {
+    pid_t pid = 0;  ///< 0 while there is no process
+    worker_state state = worker_state::dead;
+    std::uint64_t tasks_done = 0;  ///< by this place in the pool, all its processes together
+    std::uint64_t restarts = 0;
+    std::uint64_t rss_bytes = 0;  ///< resident memory; 0 when unknown
+    std::string task_name{};      ///< of the running task
+};
+
+/// Counts since the pool was made. submitted = queued + running + succeeded + failed + crashed +
+/// timed_out + cancelled.
+struct pool_stats {
+    std::uint64_t submitted = 0;
+    std::uint64_t queued = 0;
+    std::uint64_t running = 0;
+    std::uint64_t succeeded = 0;
+    std::uint64_t failed = 0;  ///< threw an exception, or the pool broke
+    std::uint64_t crashed = 0;
+    std::uint64_t timed_out = 0;
+    std::uint64_t cancelled = 0;
+    std::uint64_t retried = 0;   ///< runs beyond a task's first
+    std::uint64_t restarts = 0;  ///< workers started in place of dead ones
+};
+
+namespace detail {
+/// Any integer type as process_pool_options::workers, without narrowing.
+template <std::integral Count>
+[[nodiscard]] constexpr std::int64_t checked_workers(Count workers) noexcept {
+    return std::in_range<std::int64_t>(workers) ? static_cast<std::int64_t>(workers)
+                                                : workers_max + 1;
+}
+}  // namespace detail
+
+}  // namespace bulkhead

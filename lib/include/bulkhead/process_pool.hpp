@@ -1,0 +1,134 @@
+/// @file
+/// Tasks in worker processes.
+#pragma once
+
+#include <bulkhead/detail/pool_access.hpp>
+#include <bulkhead/future.hpp>
+#include <bulkhead/map.hpp>
+#include <bulkhead/options.hpp>
+#include <bulkhead/task.hpp>
+
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace bulkhead {
+
+/// Runs functions of this program in worker processes: a crash, a hang, a leak or an `exit()` in a
+/// task costs that worker and that task's future, and nothing else. Like Python's
+/// ProcessPoolExecutor and Pool.
+///
+/// A worker is the same executable, started again up to init(). When one dies, the task it was
+/// running fails with worker_crashed (or runs again, if task_options::retries says so), the tasks that
+/// merely waited in it go to another, and a new worker takes its place. When this process dies, the
+/// workers die with it.
+///
+/// All members may be called from any thread. Tasks are handed out by priority, then in order.
+class process_pool {
+public:
+    /// Starts the workers; they come up in the background. Throws usage_error (init() forgotten,
+    /// impossible options) or pool_broken (no worker can be started; the sentence says why).
+    explicit process_pool(process_pool_options options = {});
+
+    /// `process_pool pool(3);`
+    template <std::integral Count>
+    explicit process_pool(Count workers)
+        : process_pool(process_pool_options{.workers = detail::checked_workers(workers)}) {}
+
+    process_pool(const process_pool&) = delete;
+    process_pool& operator=(const process_pool&) = delete;
+    /// shutdown(): waits for every task.
+    ~process_pool();
+
+    /// Runs `f(args...)` in a worker. What f and args may be, and the compile errors that say what to
+    /// do instead, are in task.hpp. Waits while the backlog is full. An argument that does not
+    /// encode fails the future. Throws pool_closed, pool_broken.
+    template <class F, class... A>
+    requires(!std::same_as<std::remove_cvref_t<F>, task_options>)
+    auto submit(F&& f, A&&... args) {
+        return submit(task_options{}, std::forward<F>(f), std::forward<A>(args)...);
+    }
+
+    template <class F, class... A>
+    auto submit(const task_options& options, F&& f, A&&... args) {
+        using task = detail::task_of<F, A...>;
+        return *submit_as<task>(detail::when_full::wait, options, std::forward<F>(f),
+                                std::forward<A>(args)...);
+    }
+
+    /// nullopt instead of waiting when the backlog is full.
+    template <class F, class... A>
+    requires(!std::same_as<std::remove_cvref_t<F>, task_options>)
+    auto try_submit(F&& f, A&&... args) {
+        return try_submit(task_options{}, std::forward<F>(f), std::forward<A>(args)...);
+    }
+
+    template <class F, class... A>
+    auto try_submit(const task_options& options, F&& f, A&&... args) {
+        using task = detail::task_of<F, A...>;
+        return submit_as<task>(detail::when_full::refuse, options, std::forward<F>(f),
+                               std::forward<A>(args)...);
+    }
+
+    /// f over the elements of the ranges (zipped, up to the shortest), results in order. Lazy: work
+    /// starts with begin() and stays a bounded look-ahead before the reader. See map_range.
+    template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+    [[nodiscard]] auto map(F&& f, Ranges&&... ranges) {
+        return map(map_options{}, std::forward<F>(f), std::forward<Ranges>(ranges)...);
+    }
+
+    template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+    [[nodiscard]] auto map(const map_options& options, F&& f, Ranges&&... ranges) {
+        using task = detail::task_of<F, std::ranges::range_reference_t<Ranges>...>;
+        using call = typename task::call;
+        using source = detail::process_batches<call, std::decay_t<F>>;
+        return map_range<source, std::views::all_t<Ranges>...>(
+            source(core_, std::forward<F>(f)), options,
+            std::views::all(std::forward<Ranges>(ranges))...);
+    }
+
+    /// No new tasks from now on.
+    void close();
+    /// Waits until every task submitted so far has ended.
+    void join();
+    /// close() and join(), then the workers end. With `wait` false it returns at once and the
+    /// destructor does the waiting; with `cancel_queued` tasks that have not started are cancelled.
+    void shutdown(const shutdown_options& options = {});
+    /// close(), cancels what is queued, kills what runs (SIGTERM, kill_grace, SIGKILL), and returns
+    /// when the workers are gone. The futures throw task_cancelled.
+    void terminate();
+
+    [[nodiscard]] std::vector<worker_info> workers() const;
+    [[nodiscard]] pool_stats stats() const;
+
+private:
+    template <class Task, class F, class... A>
+    auto submit_as(detail::when_full full, const task_options& options, F&& f, A&&... args) {
+        static_assert(Task::ok && Task::parameters_ok);
+        using call = typename Task::call;
+        using result = typename call::result;
+        detail::task_encoder arguments;
+        try {
+            const std::decay_t<F> function(std::forward<F>(f));
+            call::encode_function(arguments, function);
+            call::encode_arguments(arguments, std::forward<A>(args)...);
+        } catch (...) {
+            return std::optional(
+                future<result>(detail::make_failed_state(std::current_exception())));
+        }
+        auto state = detail::submit_encoded(
+            *core_, {.entry = call::entry(), .takes_stop_token = Task::token}, options, arguments,
+            full);
+        if (!state) return std::optional<future<result>>();
+        return std::optional(future<result>(std::move(state)));
+    }
+
+    std::shared_ptr<detail::pool_core> core_;
+};
+
+}  // namespace bulkhead

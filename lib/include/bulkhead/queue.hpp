@@ -1,0 +1,239 @@
+/// @file
+/// A queue between processes: anonymous, handed to them as an argument, or with a name.
+/// @code
+/// bulkhead::queue<int> q;
+/// bulkhead::process writer(write_numbers, q);   // calls q.put(...) and at last q.close()
+/// for (int v : q) std::cout << v << '\n';
+/// @endcode
+#pragma once
+
+#include <bulkhead/codec.hpp>
+#include <bulkhead/detail/deadline.hpp>
+#include <bulkhead/detail/handle.hpp>
+#include <bulkhead/detail/queue_core.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace bulkhead {
+
+struct queue_options {
+    /// How many bytes of messages the queue holds before `put` waits; also the largest message. An
+    /// int or a double has its own size, a string or a vector of such the size of its content, any
+    /// other value what its codec<T> writes; each message costs 8 to 15 bytes more, for which there
+    /// is room beside one message of full size. 1 byte to 1 TiB; not given: 16 MiB for an anonymous
+    /// queue (memory is used as it fills), 1 MiB for a named one (allocated at once in /dev/shm).
+    std::optional<std::size_t> capacity_bytes;
+};
+
+/// First in, first out, bounded in bytes, for any number of writing and reading threads of any
+/// number of processes of one user. A copy is a handle of the same queue, and so is what a task or
+/// process gets when the queue is its argument. Constness is the handle's: every operation is const.
+///
+/// Any of these processes may be killed at any instant: nobody hangs and the queue stays whole.
+/// Every message whose `put` returned is received once; one whose `put` was cut short, once or not
+/// at all; one that a killed reader had taken inside `get` may be lost with it. The order of one
+/// writer is kept. Waiters are not served in a row: a writer of large messages may be overtaken by
+/// writers of small ones.
+///
+/// An anonymous queue goes away with the last process that holds it. A named one stays until
+/// remove(), also when nobody has it open.
+///
+/// All operations may throw bulkhead::error when the memory has been overwritten by somebody.
+/// Elements that are themselves handles of anonymous objects do not travel through a queue
+/// (codec_error from `put`): a message may outlive its sender.
+template <class T>
+class queue {
+public:
+    using value_type = T;
+    class iterator;
+
+    /// An anonymous queue. Throws usage_error for a capacity of 0 or over 1 TiB.
+    queue() : queue(queue_options{}) {}
+    explicit queue(queue_options options)
+        : core_(detail::queue_core::make(options.capacity_bytes, detail::type_tag_of<T>())) {}
+
+    /// Makes the named queue; bulkhead::error if it exists or /dev/shm is full, usage_error for a
+    /// name that is empty, over 200 bytes, or has a '/'. Of a creator killed half-way nothing stays.
+    [[nodiscard]] static queue create(const std::string& name, queue_options options = {}) {
+        return queue(detail::queue_core::create(name, options.capacity_bytes,
+                                                detail::type_tag_of<T>()));
+    }
+    /// Opens it; bulkhead::error if there is none, or it is another user's, holds another type, or
+    /// was made by another version of this library.
+    [[nodiscard]] static queue open(const std::string& name) {
+        return queue(detail::queue_core::open(name, detail::type_tag_of<T>()));
+    }
+    /// One or the other; bulkhead::error also if it exists with less than the capacity asked for.
+    [[nodiscard]] static queue open_or_create(const std::string& name, queue_options options = {}) {
+        return queue(detail::queue_core::open_or_create(name, options.capacity_bytes,
+                                                        detail::type_tag_of<T>()));
+    }
+    /// Takes the name away; who has the queue open goes on with it. False if there was none.
+    static bool remove(const std::string& name) { return detail::queue_core::remove(name); }
+
+    /// Waits while the queue is full. Throws std::length_error for a message larger than the
+    /// capacity, queue_closed, and what encoding throws; the queue is then as it was.
+    void put(const T& value) const { put_until(value, detail::wait_for_ever); }
+    /// False when there is no room now; otherwise as put().
+    bool try_put(const T& value) const { return put_until(value, detail::wait_not_at_all); }
+    /// False when there was no room within `limit`; otherwise as put().
+    template <class Rep, class Period>
+    bool put_for(const T& value, const std::chrono::duration<Rep, Period>& limit) const {
+        return put_until(value, detail::deadline_after(limit));
+    }
+
+    /// Waits for a message. Throws queue_closed once the queue is closed and drained, codec_error if
+    /// the message does not decode; that message is then gone.
+    [[nodiscard]] T get() const {
+        auto value = get_until(detail::wait_for_ever);
+        if (!value) core_.throw_drained();
+        return *std::move(value);
+    }
+    /// nullopt when there is no message now, for whatever reason.
+    [[nodiscard]] std::optional<T> try_get() const { return get_until(detail::wait_not_at_all); }
+    /// nullopt when none came within `limit`; throws queue_closed as get() does.
+    template <class Rep, class Period>
+    [[nodiscard]] std::optional<T> get_for(const std::chrono::duration<Rep, Period>& limit) const {
+        bool drained = false;
+        auto value = get_until(detail::deadline_after(limit), &drained);
+        if (drained) core_.throw_drained();
+        return value;
+    }
+
+    /// No more puts, here or anywhere; readers get what is there. Closing twice is no mistake.
+    void close() const { core_.close(); }
+    [[nodiscard]] bool closed() const { return core_.closed(); }
+
+    /// Takes messages one by one until the queue is closed and drained, waiting for each. Several
+    /// loops share the messages. An input range: begin() takes the first message.
+    [[nodiscard]] iterator begin() const { return iterator(*this); }
+    [[nodiscard]] auto end() const {
+        if constexpr (std::is_copy_constructible_v<T>) {
+            return iterator();
+        } else {
+            return std::default_sentinel;  // an iterator that cannot be copied is no sentinel
+        }
+    }
+
+    /// Messages in the queue at this moment.
+    [[nodiscard]] std::size_t size() const { return core_.size(); }
+    [[nodiscard]] bool empty() const { return core_.size() == 0; }
+    [[nodiscard]] std::size_t capacity_bytes() const { return core_.capacity_bytes(); }
+
+    /// As in Python's JoinableQueue: readers call task_done() once for each message they have dealt
+    /// with, join_tasks() waits until that has happened for every message ever put. Throws
+    /// usage_error when called too often. A reader that dies before its task_done() leaves its
+    /// message unfinished, so prefer join_tasks_for() where readers may die.
+    void task_done() const { core_.task_done(); }
+    void join_tasks() const { static_cast<void>(core_.join_tasks(detail::wait_for_ever)); }
+    /// False when some were unfinished after `limit`.
+    template <class Rep, class Period>
+    [[nodiscard]] bool join_tasks_for(const std::chrono::duration<Rep, Period>& limit) const {
+        return core_.join_tasks(detail::deadline_after(limit));
+    }
+
+private:
+    friend codec<queue>;
+
+    explicit queue(detail::queue_core core) : core_(std::move(core)) {}
+
+    bool put_until(const T& value, detail::deadline until) const {
+        if constexpr (detail::travels_as_content<T>) {
+            return core_.put(std::as_bytes(std::span(value.data(), value.size())), until);
+        } else if constexpr (detail::travels_as_object<T>) {
+            return core_.put(std::as_bytes(std::span(std::addressof(value), 1)), until);
+        } else {
+            detail::message_encoder out;
+            out.write(value);
+            return core_.put(out.bytes(), until);
+        }
+    }
+
+    std::optional<T> get_until(detail::deadline until, bool* drained = nullptr) const {
+        using result = detail::queue_core::received;
+        const auto received = [&](detail::byte_sink sink) {
+            const result how = core_.get(sink, until);
+            if (drained != nullptr) *drained = how == result::nothing_ever_more;
+            return how == result::message;
+        };
+        if constexpr (detail::travels_as_content<T>) {
+            detail::content_sink<T> content;
+            if (!received(content.sink())) return std::nullopt;
+            content.check();
+            return std::move(content.value);
+        } else {
+            detail::message_buffer buffer;
+            if (!received(buffer.sink())) return std::nullopt;
+            decoder in(buffer.bytes());
+            std::optional<T> value(in.read<T>());
+            in.expect_end();
+            return value;
+        }
+    }
+
+    detail::queue_core core_;
+};
+
+/// Stands on the message it took last.
+template <class T>
+class queue<T>::iterator {
+public:
+    using iterator_category = std::input_iterator_tag;
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = T;
+    using difference_type = std::ptrdiff_t;
+    using reference = T&;
+    using pointer = T*;
+
+    /// The end of every queue.
+    iterator() = default;
+
+    [[nodiscard]] T& operator*() const { return *value_; }
+    [[nodiscard]] T* operator->() const { return std::addressof(*value_); }
+    iterator& operator++() {
+        // Emptied first: one that throws stands at the end.
+        value_.reset();
+        value_ = from_->get_until(detail::wait_for_ever);
+        return *this;
+    }
+    void operator++(int) { ++*this; }
+
+    friend bool operator==(const iterator& a, const iterator& b) {
+        return a.value_.has_value() == b.value_.has_value();
+    }
+    friend bool operator==(const iterator& a, std::default_sentinel_t) {
+        return !a.value_.has_value();
+    }
+
+private:
+    friend queue;
+    explicit iterator(const queue& from) : from_(from) { ++*this; }
+
+    std::optional<queue> from_;
+    mutable std::optional<T> value_;
+};
+
+namespace detail {
+template <class T>
+inline constexpr bool is_handle<queue<T>> = true;
+}  // namespace detail
+
+/// A queue travels as its handle: the receiver, in the same or another process of this machine, gets
+/// the same queue. codec_error if it is gone by then.
+template <class T>
+struct codec<queue<T>> {
+    static void encode(encoder& out, const queue<T>& value) { value.core_.encode(out); }
+    static queue<T> decode(decoder& in) {
+        return queue<T>(detail::queue_core::decode(in, detail::type_tag_of<T>()));
+    }
+};
+
+}  // namespace bulkhead

@@ -1,0 +1,352 @@
+/// @file
+/// What can be a task, and how a call becomes bytes and a place in the executable.
+#pragma once
+
+#include <bulkhead/codec.hpp>
+#include <bulkhead/detail/handle.hpp>
+#include <bulkhead/error.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace bulkhead::detail {
+
+/// A place in this program's code that another process of the same program finds again: which loaded
+/// module (a hash of its build id) and how far in.
+struct code_ref {
+    std::uint64_t module = 0;
+    std::uint64_t offset = 0;
+    friend bool operator==(const code_ref&, const code_ref&) = default;
+};
+
+/// Throws usage_error when `code` lies in no loaded module.
+[[nodiscard]] code_ref locate(const void* code);
+/// Throws codec_error when this process has no such module, or the place is no code of it.
+[[nodiscard]] void* resolve(const code_ref& ref);
+
+/// What a running task may ask of the process that runs it.
+class task_context {
+public:
+    virtual void enter(task_phase phase) = 0;
+    [[nodiscard]] virtual std::stop_token stop_token() = 0;
+
+    /// For a task made of several items: one starts (its clock and phase begin anew).
+    virtual void begin_item() = 0;
+    /// The current exception is the item's outcome, in place of what it has written so far.
+    virtual void item_failed() = 0;
+    /// Publishes what the item wrote; false when the task shall stop here and give what it has.
+    [[nodiscard]] virtual bool end_item() = 0;
+
+protected:
+    task_context() = default;
+    ~task_context() = default;
+};
+
+/// Decodes, runs and encodes one call; throws what the call throws.
+using task_entry = void (*)(decoder& in, encoder& out, task_context& context);
+
+// ---- the signature of a callable -------------------------------------------------------------
+
+template <class... P>
+struct parameter_list {};
+
+template <class F>
+struct signature {
+    static constexpr bool known = false;
+};
+
+template <class R, class... P>
+struct known_signature {
+    static constexpr bool known = true;
+    using parameters = parameter_list<P...>;
+};
+
+template <class R, class... P>
+struct signature<R (*)(P...)> : known_signature<R, P...> {};
+template <class R, class... P>
+struct signature<R (*)(P...) noexcept> : known_signature<R, P...> {};
+
+template <class M>
+struct member_signature {
+    static constexpr bool known = false;
+};
+template <class C, class R, class... P>
+struct member_signature<R (C::*)(P...)> : known_signature<R, P...> {};
+template <class C, class R, class... P>
+struct member_signature<R (C::*)(P...) const> : known_signature<R, P...> {};
+template <class C, class R, class... P>
+struct member_signature<R (C::*)(P...) noexcept> : known_signature<R, P...> {};
+template <class C, class R, class... P>
+struct member_signature<R (C::*)(P...) const noexcept> : known_signature<R, P...> {};
+
+template <class F>
+requires requires { &F::operator(); }
+struct signature<F> : member_signature<decltype(&F::operator())> {};
+
+// ---- what is stored for a parameter ----------------------------------------------------------
+
+/// The type in which an argument travels for a parameter P.
+template <class P>
+struct stored_as {
+    using type = std::remove_cvref_t<P>;
+};
+template <class Char, class Traits>
+struct stored_as<std::basic_string_view<Char, Traits>> {
+    using type = std::basic_string<Char, Traits>;
+};
+template <class T>
+struct stored_as<std::span<const T>> {
+    using type = std::vector<T>;
+};
+template <class P>
+using stored = typename stored_as<
+    std::conditional_t<std::is_reference_v<P>, std::remove_cvref_t<P>, std::remove_cv_t<P>>>::type;
+
+template <class P>
+inline constexpr bool is_out_parameter =
+    std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>> &&
+    !is_handle<std::remove_cvref_t<P>>;
+
+/// Hands a stored value to a parameter P: moved, unless P is an lvalue reference.
+template <class P, class S>
+decltype(auto) pass(S& value) {
+    if constexpr (std::is_lvalue_reference_v<P>) {
+        if constexpr (std::is_same_v<stored<P>, std::remove_cvref_t<P>>) {
+            return static_cast<S&>(value);
+        } else {
+            return std::remove_cvref_t<P>(value);
+        }
+    } else if constexpr (std::is_same_v<S, std::remove_cvref_t<P>>) {
+        return static_cast<S&&>(value);
+    } else {
+        return std::remove_cvref_t<P>(value);
+    }
+}
+
+template <class List>
+struct without_stop_token {
+    static constexpr bool takes_token = false;
+    using type = List;
+};
+template <class... P>
+struct without_stop_token<parameter_list<std::stop_token, P...>> {
+    static constexpr bool takes_token = true;
+    using type = parameter_list<P...>;
+};
+
+/// For a callable with a known signature its parameters, else (a generic lambda) the arguments.
+template <class F, class... A>
+struct parameters_for {
+    using all = parameter_list<std::decay_t<A>...>;
+};
+template <class F, class... A>
+requires(signature<F>::known)
+struct parameters_for<F, A...> {
+    using all = typename signature<F>::parameters;
+};
+
+// ---- the rules for a task of a process pool ---------------------------------------------------
+
+template <class F>
+inline constexpr bool callable_travels =
+    (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>) ||
+    (std::is_class_v<F> && std::is_trivially_copyable_v<F>);
+
+template <class P>
+constexpr bool check_parameter() {
+    static_assert(
+        !is_out_parameter<P>,
+        "bulkhead: a task's parameter is a non-const reference, but what a task changes in "
+        "its arguments does not travel back; take it by value and return the result");
+    static_assert(
+        is_out_parameter<P> || can_travel<stored<P>>,
+        "bulkhead: a task's parameter has a type that cannot travel to another process "
+        "(codec<T> has no way for it): pass data by value (no pointers or views), make it "
+        "a plain aggregate, or specialise bulkhead::codec<T>");
+    return !is_out_parameter<P> && can_travel<stored<P>>;
+}
+
+template <class R>
+constexpr bool result_travels() {
+    if constexpr (std::is_void_v<R>) {
+        return true;
+    } else {
+        return can_travel<R>;
+    }
+}
+
+/// The call of an F with parameters P..., once checked.
+template <bool TakesToken, class F, class List>
+struct task_call;
+
+template <bool TakesToken, class F, class... P>
+struct task_call<TakesToken, F, parameter_list<P...>> {
+    static auto invoke(F& function, task_context& context, stored<P>&... values) -> decltype(auto) {
+        if constexpr (TakesToken) {
+            return function(context.stop_token(), pass<P>(values)...);
+        } else {
+            return function(pass<P>(values)...);
+        }
+    }
+    using raw_result = decltype(invoke(std::declval<F&>(), std::declval<task_context&>(),
+                                       std::declval<stored<P>&>()...));
+    using result = std::remove_cvref_t<raw_result>;
+
+    static_assert(
+        result_travels<result>(),
+        "bulkhead: the task's result has a type that cannot travel back from another "
+        "process: return data by value (no pointers or views), make it a plain aggregate, "
+        "or specialise bulkhead::codec<T>");
+
+    template <class... A>
+    static void encode_arguments(encoder& out, A&&... arguments) {
+        static_assert(sizeof...(A) == sizeof...(P),
+                      "bulkhead: wrong number of arguments for the task (default arguments are not "
+                      "known here: give them all)");
+        if constexpr (sizeof...(A) == sizeof...(P)) {
+            (encode_argument<stored<P>>(out, std::forward<A>(arguments)), ...);
+        }
+    }
+
+    template <class S, class A>
+    static void encode_argument(encoder& out, A&& argument) {
+        if constexpr (std::is_same_v<S, std::remove_cvref_t<A>>) {
+            out.write(std::as_const(argument));
+        } else {
+            static_assert(std::is_constructible_v<S, A>,
+                          "bulkhead: an argument does not convert to the task's parameter type");
+            out.write(static_cast<S>(std::forward<A>(argument)));
+        }
+    }
+
+    static void encode_function(encoder& out, const F& function) {
+        if constexpr (std::is_pointer_v<F>) {
+            const code_ref ref = locate(reinterpret_cast<const void*>(function));
+            out.write_bytes(&ref, sizeof ref);
+        } else if constexpr (!std::is_empty_v<F>) {
+            out.write_bytes(std::addressof(function), sizeof function);
+            // Keeps what follows aligned, so that it can be read in place.
+            static constexpr std::byte padding[8]{};
+            out.write_bytes(padding, (8 - sizeof function % 8) % 8);
+        }
+    }
+
+    /// Holds a decoded F, which need not be default constructible.
+    class decoded_function {
+    public:
+        explicit decoded_function(decoder& in) {
+            if constexpr (std::is_pointer_v<F>) {
+                code_ref ref;
+                in.read_bytes(&ref, sizeof ref);
+                const F function = reinterpret_cast<F>(resolve(ref));
+                std::memcpy(bytes_, &function, sizeof function);
+            } else if constexpr (!std::is_empty_v<F>) {
+                in.read_bytes(bytes_, sizeof(F));
+                (void)in.take((8 - sizeof(F) % 8) % 8);
+            }
+        }
+        F& get() noexcept { return *std::launder(reinterpret_cast<F*>(bytes_)); }
+
+    private:
+        alignas(F) std::byte bytes_[sizeof(F)]{};
+    };
+
+    /// Runs the call on arguments read from `in` and writes its result.
+    static void run_one(F& function, decoder& in, encoder& out, task_context& context) {
+        // Braces: decoded in order.
+        std::tuple<stored<P>...> values{in.read<stored<P>>()...};
+        in.expect_end();
+        context.enter(task_phase::run);
+        std::apply(
+            [&](stored<P>&... value) {
+                if constexpr (std::is_void_v<result>) {
+                    invoke(function, context, value...);
+                    context.enter(task_phase::encode);
+                } else {
+                    auto&& value_out = invoke(function, context, value...);
+                    context.enter(task_phase::encode);
+                    out.write(std::as_const(value_out));
+                }
+            },
+            values);
+    }
+
+    /// The task_entry of a single call.
+    static void run(decoder& in, encoder& out, task_context& context) {
+        decoded_function function(in);
+        run_one(function.get(), in, out, context);
+    }
+
+    /// The task_entry of several calls of one function, each framed by its length.
+    static void run_chunk(decoder& in, encoder& out, task_context& context) {
+        decoded_function function(in);
+        const std::size_t items = in.read_count();
+        for (std::size_t i = 0; i != items; ++i) {
+            const std::size_t bytes = in.read_count();
+            decoder item({in.take(bytes), bytes});
+            context.begin_item();
+            try {
+                run_one(function.get(), item, out, context);
+            } catch (...) {
+                context.item_failed();
+            }
+            if (!context.end_item()) return;
+        }
+    }
+
+    static const code_ref& entry() {
+        static const code_ref place = locate(reinterpret_cast<const void*>(&run));
+        return place;
+    }
+    static const code_ref& chunk_entry() {
+        static const code_ref place = locate(reinterpret_cast<const void*>(&run_chunk));
+        return place;
+    }
+};
+
+/// The task_call for submit(f, args...); static_asserts with advice where it cannot be one.
+template <class Fn, class... A>
+struct task_of {
+    using F = std::decay_t<Fn>;
+    static_assert(!std::is_member_pointer_v<F>,
+                  "bulkhead: a pointer to member cannot be a task: pass a lambda that takes the "
+                  "object as a parameter and calls the member");
+    static_assert(
+        std::is_member_pointer_v<F> || callable_travels<F>,
+        "bulkhead: this callable cannot travel to another process because it owns memory "
+        "(a std::function, or a closure that captured a std::string, a vector, ...): pass "
+        "the captured values as arguments of the task instead");
+    static constexpr bool ok = !std::is_member_pointer_v<F> && callable_travels<F>;
+
+    using cut = without_stop_token<typename parameters_for<F, A...>::all>;
+    using list = typename cut::type;
+
+    template <class List>
+    struct checked;
+    template <class... P>
+    struct checked<parameter_list<P...>> {
+        static constexpr bool value = (check_parameter<P>() && ... && true);
+    };
+    static constexpr bool parameters_ok = checked<list>::value;
+
+    // A generic callable takes a token if it can: stop_token first, then the arguments.
+    static constexpr bool token = [] {
+        if constexpr (cut::takes_token) {
+            return true;
+        } else if constexpr (!signature<F>::known && ok) {
+            return !std::is_invocable_v<F&, std::decay_t<A>...> &&
+                   std::is_invocable_v<F&, std::stop_token, std::decay_t<A>...>;
+        } else {
+            return false;
+        }
+    }();
+    using call = task_call<token, F, list>;
+};
+
+}  // namespace bulkhead::detail

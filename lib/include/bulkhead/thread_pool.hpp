@@ -1,0 +1,109 @@
+/// @file
+/// Tasks in threads of this process, with the interface of process_pool.
+#pragma once
+
+#include <bulkhead/detail/local_state.hpp>
+#include <bulkhead/future.hpp>
+#include <bulkhead/map.hpp>
+#include <bulkhead/options.hpp>
+
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+namespace bulkhead {
+
+/// Runs callables on a boost::asio::thread_pool, behind the same futures as process_pool, so that a
+/// program changes where its tasks run by changing one type. Nothing is encoded here: any callable
+/// and any movable arguments will do, and a crash takes the program with it.
+///
+/// All members may be called from any thread. Priorities, then order, as in process_pool; a
+/// task_options::timeout is refused (usage_error), since a thread cannot be killed; retries have
+/// nothing to apply to.
+class thread_pool {
+public:
+    /// Throws usage_error for impossible options.
+    explicit thread_pool(thread_pool_options options = {});
+
+    template <std::integral Count>
+    explicit thread_pool(Count workers)
+        : thread_pool(thread_pool_options{.workers = detail::checked_workers(workers)}) {}
+
+    thread_pool(const thread_pool&) = delete;
+    thread_pool& operator=(const thread_pool&) = delete;
+    /// shutdown(): waits for every task.
+    ~thread_pool();
+
+    /// Runs `f(args...)` on copies of f and args in a thread of the pool. Waits while the backlog is
+    /// full. Throws pool_closed.
+    template <class F, class... A>
+    requires(!std::same_as<std::remove_cvref_t<F>, task_options>)
+    auto submit(F&& f, A&&... args) {
+        return submit(task_options{}, std::forward<F>(f), std::forward<A>(args)...);
+    }
+
+    template <class F, class... A>
+    auto submit(const task_options& options, F&& f, A&&... args) {
+        return *submit_as(true, options, std::forward<F>(f), std::forward<A>(args)...);
+    }
+
+    /// nullopt instead of waiting when the backlog is full.
+    template <class F, class... A>
+    requires(!std::same_as<std::remove_cvref_t<F>, task_options>)
+    auto try_submit(F&& f, A&&... args) {
+        return try_submit(task_options{}, std::forward<F>(f), std::forward<A>(args)...);
+    }
+
+    template <class F, class... A>
+    auto try_submit(const task_options& options, F&& f, A&&... args) {
+        return submit_as(false, options, std::forward<F>(f), std::forward<A>(args)...);
+    }
+
+    /// As process_pool::map.
+    template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+    [[nodiscard]] auto map(F&& f, Ranges&&... ranges) {
+        return map(map_options{}, std::forward<F>(f), std::forward<Ranges>(ranges)...);
+    }
+
+    template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+    [[nodiscard]] auto map(const map_options& options, F&& f, Ranges&&... ranges) {
+        using source =
+            detail::thread_batches<std::decay_t<F>, std::ranges::range_value_t<Ranges>...>;
+        return map_range<source, std::views::all_t<Ranges>...>(
+            source(core_, std::forward<F>(f)), options,
+            std::views::all(std::forward<Ranges>(ranges))...);
+    }
+
+    void close();
+    void join();
+    void shutdown(const shutdown_options& options = {});
+    /// close(), cancels what is queued, asks what runs to stop (std::stop_token) and waits for it.
+    void terminate();
+
+    /// One entry a thread; pid is this process, task_name that of its running task.
+    [[nodiscard]] std::vector<worker_info> workers() const;
+    [[nodiscard]] pool_stats stats() const;
+
+private:
+    template <class F, class... A>
+    auto submit_as(bool wait, const task_options& options, F&& f, A&&... args) {
+        using task = detail::local_task<std::decay_t<F>, std::decay_t<A>...>;
+        using result = typename task::result;
+        auto state = detail::submit_local(
+            *core_, options, wait, [&](detail::thread_core& core) -> detail::local_state* {
+                return new task(core, options, std::forward<F>(f), std::forward<A>(args)...);
+            });
+        if (!state) return std::optional<future<result>>();
+        return std::optional(future<result>(std::move(state)));
+    }
+
+    std::shared_ptr<detail::thread_core> core_;
+};
+
+}  // namespace bulkhead

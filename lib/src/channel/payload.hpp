@@ -1,0 +1,80 @@
+// The bytes of a task's arguments or result while they wait in this process.
+#pragma once
+
+#include "os/memfd.hpp"
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <span>
+
+namespace bulkhead::detail {
+
+/// A memfd of its own for a payload too large for an arena: written in place by one process, mapped
+/// by the other.
+class shared_payload {
+public:
+    /// Throws bulkhead::error.
+    explicit shared_payload(std::size_t bytes);
+    /// One that a peer sent; it must be sealed memory of at least `bytes`, else codec_error.
+    shared_payload(os::unique_fd fd, std::size_t bytes);
+
+    [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+    [[nodiscard]] std::byte* data() const noexcept { return memory_.data(); }
+    [[nodiscard]] std::size_t capacity() const noexcept { return memory_.size(); }
+    /// The mapping stays; a process that keeps many results must not run out of descriptors.
+    void close_fd() noexcept { fd_.reset(); }
+
+private:
+    os::unique_fd fd_;
+    os::mapping memory_;
+};
+
+/// Payloads from this size on get a shared_payload at once.
+inline constexpr std::size_t shared_payload_bytes_min = 1 << 20;
+
+}  // namespace bulkhead::detail
+
+namespace bulkhead::channel {
+
+/// Small bytes inside the object, larger on the heap, the largest in shared memory. Move-only.
+class payload {
+public:
+    payload() = default;
+    explicit payload(std::span<const std::byte> bytes) { assign(bytes); }
+    payload(std::shared_ptr<detail::shared_payload> shared, std::size_t bytes) noexcept
+        : shared_(std::move(shared)), bytes_(bytes) {}
+
+    void assign(std::span<const std::byte> bytes) {
+        shared_.reset();
+        bytes_ = bytes.size();
+        std::byte* target = inline_;
+        if (bytes_ > sizeof inline_) {
+            heap_ = std::make_unique_for_overwrite<std::byte[]>(bytes_);
+            target = heap_.get();
+        }
+        if (bytes_ != 0) std::memcpy(target, bytes.data(), bytes_);
+    }
+
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+        if (shared_) return {shared_->data(), bytes_};
+        return {bytes_ > sizeof inline_ ? heap_.get() : inline_, bytes_};
+    }
+    [[nodiscard]] const std::shared_ptr<detail::shared_payload>& shared() const noexcept {
+        return shared_;
+    }
+    [[nodiscard]] std::size_t size() const noexcept { return bytes_; }
+    void clear() noexcept {
+        heap_.reset();
+        shared_.reset();
+        bytes_ = 0;
+    }
+
+private:
+    alignas(8) std::byte inline_[48];
+    std::unique_ptr<std::byte[]> heap_;
+    std::shared_ptr<detail::shared_payload> shared_;
+    std::size_t bytes_ = 0;
+};
+
+}  // namespace bulkhead::channel

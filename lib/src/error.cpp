@@ -1,0 +1,83 @@
+// The sentences of error.hpp.
+#include <bulkhead/error.hpp>
+
+#include <csignal>
+#include <cstring>
+
+namespace bulkhead {
+namespace {
+
+std::string quoted(const std::string& task_name) {
+    return task_name.empty() ? "a task" : "task '" + task_name + "'";
+}
+
+std::string crash_sentence(const process_status& status, pid_t pid, task_phase phase,
+                           const std::string& task_name) {
+    std::string doing;
+    switch (phase) {
+        case task_phase::decode:
+            doing = "decoding the arguments of ";
+            break;
+        case task_phase::run:
+            doing = "running ";
+            break;
+        case task_phase::encode:
+            doing = "encoding the result of ";
+            break;
+    }
+    return "bulkhead: worker " + std::to_string(pid) + " " + status.to_string() + " while " +
+           doing + quoted(task_name);
+}
+
+std::string seconds(std::chrono::nanoseconds time) {
+    const auto ms = std::chrono::duration<double, std::milli>(time).count();
+    char text[32];
+    std::snprintf(text, sizeof text, ms < 1000 ? "%.4g ms" : "%.4g s", ms < 1000 ? ms : ms / 1000);
+    return text;
+}
+
+}  // namespace
+
+std::string process_status::to_string() const {
+    if (running()) return "is running";
+    if (exited()) return "exited with code " + std::to_string(value_);
+    const char* name = ::sigabbrev_np(value_);
+    std::string text = "was killed by ";
+    text += name != nullptr ? "SIG" + std::string(name) : "signal " + std::to_string(value_);
+    if (core_dumped_) text += " (core dumped)";
+    return text;
+}
+
+std::string_view to_string(task_phase phase) noexcept {
+    switch (phase) {
+        case task_phase::decode:
+            return "decode";
+        case task_phase::run:
+            return "run";
+        case task_phase::encode:
+            return "encode";
+    }
+    return "unknown";
+}
+
+worker_crashed::worker_crashed(process_status status, pid_t pid, task_phase phase,
+                               std::string task_name)
+    : error(crash_sentence(status, pid, phase, task_name)),
+      status_(status),
+      pid_(pid),
+      phase_(phase),
+      task_name_(std::move(task_name)) {}
+
+task_timeout::task_timeout(std::chrono::nanoseconds timeout, pid_t pid,
+                           const std::string& task_name)
+    : error("bulkhead: " + quoted(task_name) + " ran longer than its timeout of " +
+            seconds(timeout) + "; its worker " + std::to_string(pid) + " was killed"),
+      timeout_(timeout),
+      pid_(pid) {}
+
+remote_error::remote_error(remote_info info)
+    : error("bulkhead: " + quoted(info.task_name()) + " threw " + info.type_name() +
+            (info.message().empty() ? "" : ": " + info.message())),
+      remote_info(std::move(info)) {}
+
+}  // namespace bulkhead

@@ -1,0 +1,179 @@
+// Transitions only; see the header for the states.
+#include "fsm/scheduler.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <functional>
+
+namespace bulkhead::fsm {
+
+void task_list::push_back(task_node& task) noexcept {
+    task.previous = last_;
+    task.next = nullptr;
+    (last_ != nullptr ? last_->next : first_) = &task;
+    last_ = &task;
+    ++size_;
+}
+
+void task_list::push_front(task_node& task) noexcept {
+    task.previous = nullptr;
+    task.next = first_;
+    (first_ != nullptr ? first_->previous : last_) = &task;
+    first_ = &task;
+    ++size_;
+}
+
+void task_list::remove(task_node& task) noexcept {
+    (task.previous != nullptr ? task.previous->next : first_) = task.next;
+    (task.next != nullptr ? task.next->previous : last_) = task.previous;
+    task.previous = task.next = nullptr;
+    --size_;
+}
+
+scheduler::scheduler(std::size_t workers, const limits& limits)
+    : limits_(limits), workers_(workers) {}
+
+void scheduler::submitted(task_node& task) {
+    task.step = task_step::waiting;
+    backlog_[task.priority].push_back(task);
+    ++waiting_;
+}
+
+task_node* scheduler::first_waiting() noexcept {
+    for (auto& [priority, list] : backlog_) {
+        if (!list.empty()) return list.front();
+    }
+    return nullptr;
+}
+
+std::size_t scheduler::window(const seat& worker) noexcept {
+    if (worker.mean_run_ns == 0 || worker.mean_run_ns >= long_task_ns) return 1;
+    return std::clamp<std::size_t>(window_ns / worker.mean_run_ns, 2, window_max);
+}
+
+std::optional<hand_out> scheduler::next() {
+    if (no_room_ || waiting_ == 0) return std::nullopt;
+    const auto count = static_cast<worker_index>(workers_.size());
+    worker_index chosen = no_worker;
+    for (worker_index i = 0; i != count; ++i) {
+        const worker_index at = (cursor_ + i) % count;
+        const seat& candidate = workers_[at];
+        if (candidate.step != worker_step::ready) continue;
+        if (candidate.ledger.empty()) {
+            chosen = at;
+            break;
+        }
+        if (chosen == no_worker && candidate.ledger.size() < window(candidate)) chosen = at;
+    }
+    if (chosen == no_worker) {
+        no_room_ = true;
+        return std::nullopt;
+    }
+    cursor_ = (chosen + 1) % count;
+    task_node& task = *first_waiting();
+    backlog_.find(task.priority)->second.remove(task);
+    --waiting_;
+    task.step = task_step::handed;
+    task.worker = chosen;
+    workers_[chosen].ledger.push_back(task);
+    ++handed_;
+    return hand_out{&task, chosen};
+}
+
+void scheduler::wait_again(task_node& task) {
+    assert(task.step == task_step::handed);
+    workers_[task.worker].ledger.remove(task);
+    --handed_;
+    task.worker = no_worker;
+    task.step = task_step::waiting;
+    backlog_[task.priority].push_front(task);
+    ++waiting_;
+    no_room_ = false;
+}
+
+void scheduler::returned(task_node& task) { wait_again(task); }
+
+void scheduler::finished(task_node& task, std::uint64_t run_ns) {
+    seat& by = workers_[task.worker];
+    // A moving mean that follows within a few tasks; never 0, which would mean unmeasured.
+    const std::uint64_t bounded = std::clamp<std::uint64_t>(run_ns, 1, std::uint64_t{1} << 50);
+    by.mean_run_ns = std::max<std::uint64_t>(
+        1, by.mean_run_ns == 0 ? bounded : (3 * by.mean_run_ns + bounded) / 4);
+    deaths_in_row_ = 0;
+    removed(task);
+}
+
+void scheduler::removed(task_node& task) {
+    if (task.step == task_step::handed) {
+        workers_[task.worker].ledger.remove(task);
+        --handed_;
+        no_room_ = false;
+    } else if (task.step == task_step::waiting) {
+        backlog_.find(task.priority)->second.remove(task);
+        --waiting_;
+    }
+    task.worker = no_worker;
+    task.step = task_step::gone;
+}
+
+bool scheduler::crashed(task_node& task) {
+    if (task.retries_left == 0) {
+        removed(task);
+        return false;
+    }
+    --task.retries_left;
+    wait_again(task);
+    return true;
+}
+
+void scheduler::starting(worker_index index) {
+    assert(workers_[index].step == worker_step::absent);
+    workers_[index].step = worker_step::starting;
+}
+
+void scheduler::ready(worker_index index) {
+    workers_[index].step = worker_step::ready;
+    workers_[index].mean_run_ns = 0;
+    no_room_ = false;
+}
+
+void scheduler::condemn(worker_index index) { workers_[index].step = worker_step::condemned; }
+
+after_death scheduler::died(worker_index index, bool came_up, bool expected) {
+    assert(workers_[index].ledger.empty());
+    workers_[index].step = worker_step::absent;
+    if (expected) return after_death::restart;
+    if (!came_up) {
+        return ++start_failures_ >= limits_.start_failures_max ? after_death::give_up
+                                                               : after_death::restart;
+    }
+    start_failures_ = 0;
+    ++deaths_in_row_;
+    const bool too_many = limits_.crash_limit != 0 && deaths_in_row_ >= limits_.crash_limit;
+    return too_many ? after_death::give_up : after_death::restart;
+}
+
+after_death scheduler::start_failed(worker_index index) {
+    workers_[index].step = worker_step::absent;
+    return ++start_failures_ >= limits_.start_failures_max ? after_death::give_up
+                                                           : after_death::restart;
+}
+
+worker_index scheduler::overloaded() const {
+    if (waiting_ != 0) return no_worker;
+    worker_index most = no_worker;
+    bool idle = false;
+    for (worker_index i = 0; i != workers_.size(); ++i) {
+        const seat& at = workers_[i];
+        if (at.step != worker_step::ready) continue;
+        if (at.ledger.empty()) {
+            idle = true;
+        } else if (at.ledger.size() > 1 &&
+                   (most == no_worker || at.ledger.size() > workers_[most].ledger.size())) {
+            most = i;
+        }
+    }
+    return idle ? most : no_worker;
+}
+
+}  // namespace bulkhead::fsm

@@ -1,0 +1,145 @@
+// The decisions of a pool: which task goes where, what becomes of it when a worker dies, when to start
+// workers and when to give up. No I/O, no clock, no threads; the pool's loop tells it what happened
+// and does what it says.
+//
+//   task:    waiting ──next()──▶ handed ──finished()──▶ (gone)
+//               ▲                  │
+//               └──────────────────┘  taken back, or its worker died before it began, or a retry
+//
+//   worker:  absent ──starting()──▶ starting ──ready()──▶ ready ──condemn()──▶ condemned
+//               ▲                       │                   │                      │
+//               └───────died()──────────┴───────────────────┴──────────────────────┘
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+namespace bulkhead::fsm {
+
+using worker_index = std::uint32_t;
+inline constexpr worker_index no_worker = ~worker_index{0};
+
+/// Tasks that may wait in one worker, whatever they take.
+inline constexpr std::size_t window_max = 200;
+/// Work that may wait in one worker: enough to hide a wake-up or two.
+inline constexpr std::uint64_t window_ns = 400'000;
+/// From this run time on a worker gets one task at a time.
+inline constexpr std::uint64_t long_task_ns = 10'000'000;
+
+enum class task_step : std::uint8_t { waiting, handed, gone };
+
+/// The part of a task that decisions are made on; the pool's task derives from it. Linked into one
+/// list at a time: the backlog of its priority, or its worker's ledger.
+struct task_node {
+    task_node* previous = nullptr;
+    task_node* next = nullptr;
+    std::uint64_t id = 0;
+    std::int32_t priority = 0;
+    std::uint32_t retries_left = 0;
+    worker_index worker = no_worker;
+    task_step step = task_step::waiting;
+};
+
+/// Intrusive and doubly linked: O(1) removal from the middle.
+class task_list {
+public:
+    [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+    [[nodiscard]] task_node* front() const noexcept { return first_; }
+    [[nodiscard]] task_node* back() const noexcept { return last_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    void push_back(task_node& task) noexcept;
+    void push_front(task_node& task) noexcept;
+    void remove(task_node& task) noexcept;
+
+private:
+    task_node* first_ = nullptr;
+    task_node* last_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+enum class worker_step : std::uint8_t { absent, starting, ready, condemned };
+
+struct hand_out {
+    task_node* task;
+    worker_index worker;
+};
+
+/// What to do about a worker's end.
+enum class after_death : std::uint8_t { restart, give_up };
+
+struct limits {
+    std::size_t crash_limit = 0;  // 0: none
+    unsigned start_failures_max = 5;
+};
+
+class scheduler {
+public:
+    scheduler(std::size_t workers, const limits& limits);
+
+    // ---- tasks
+    void submitted(task_node& task);
+    /// The next thing to hand out, already booked as handed; nullopt when there is no task or no room.
+    /// Highest priority first, then the oldest; to a worker that has nothing, else to one whose window
+    /// has room.
+    [[nodiscard]] std::optional<hand_out> next();
+    /// It could not be posted after all, or was taken back: waits again, before its equals.
+    void returned(task_node& task);
+    /// A worker gave the task's result after running it for `run_ns`.
+    void finished(task_node& task, std::uint64_t run_ns);
+    /// Removes a task from wherever it is.
+    void removed(task_node& task);
+    /// Its worker died while running it: true if it waits again for a retry.
+    [[nodiscard]] bool crashed(task_node& task);
+
+    [[nodiscard]] task_node* first_waiting() noexcept;
+    [[nodiscard]] std::size_t waiting() const noexcept { return waiting_; }
+    [[nodiscard]] std::size_t handed() const noexcept { return handed_; }
+
+    // ---- workers
+    void starting(worker_index worker);
+    /// It can take tasks now (they may be posted while it still comes up).
+    void ready(worker_index worker);
+    /// Nothing more is handed to it; it is being killed.
+    void condemn(worker_index worker);
+    /// It is gone; its ledger must be empty. `expected`: the pool ended it itself.
+    [[nodiscard]] after_death died(worker_index worker, bool came_up, bool expected);
+    /// No process came about.
+    [[nodiscard]] after_death start_failed(worker_index worker);
+    /// Failures since the last start that went well: the back-off's exponent.
+    [[nodiscard]] unsigned start_failures() const noexcept { return start_failures_; }
+
+    [[nodiscard]] worker_step step(worker_index worker) const { return workers_[worker].step; }
+    /// Oldest first: the order in which the worker works.
+    [[nodiscard]] const task_list& ledger(worker_index worker) const {
+        return workers_[worker].ledger;
+    }
+    /// A worker with more than one task, while another has none and nothing waits: tasks should be
+    /// taken back from it. no_worker when all is well.
+    [[nodiscard]] worker_index overloaded() const;
+    [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
+
+private:
+    struct seat {
+        worker_step step = worker_step::absent;
+        task_list ledger;
+        std::uint64_t mean_run_ns = 0;  // 0: nothing measured yet
+    };
+
+    [[nodiscard]] static std::size_t window(const seat& worker) noexcept;
+    void wait_again(task_node& task);
+
+    limits limits_;
+    std::vector<seat> workers_;
+    std::map<std::int32_t, task_list, std::greater<>> backlog_;
+    std::size_t waiting_ = 0;
+    std::size_t handed_ = 0;
+    worker_index cursor_ = 0;
+    bool no_room_ = false;  // since the last change that could make room
+    std::size_t deaths_in_row_ = 0;
+    unsigned start_failures_ = 0;
+};
+
+}  // namespace bulkhead::fsm

@@ -1,0 +1,40 @@
+// File descriptors that close themselves, and errno turned into sentences.
+#pragma once
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+namespace bulkhead::os {
+
+/// Owns one file descriptor; -1 is none.
+class unique_fd {
+public:
+    unique_fd() = default;
+    explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    unique_fd(unique_fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(std::exchange(other.fd_, -1));
+        return *this;
+    }
+    ~unique_fd() { reset(); }
+
+    [[nodiscard]] int get() const noexcept { return fd_; }
+    [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+    explicit operator bool() const noexcept { return fd_ >= 0; }
+
+    void reset(int fd = -1) noexcept {
+        if (fd_ >= 0) ::close(fd_);
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// "Too many open files (EMFILE)".
+[[nodiscard]] std::string errno_text(int error);
+
+}  // namespace bulkhead::os

@@ -1,0 +1,85 @@
+// socketpair, SCM_RIGHTS.
+#include "os/fd_channel.hpp"
+
+#include <bulkhead/error.hpp>
+
+#include <cstring>
+#include <sys/socket.h>
+
+namespace bulkhead::os {
+
+std::pair<unique_fd, unique_fd> make_lifeline() {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+        throw error("bulkhead: cannot make a socket pair for a worker: " + errno_text(errno));
+    }
+    return {unique_fd(ends[0]), unique_fd(ends[1])};
+}
+
+send_result send_fd(int socket, int fd, std::uint64_t tag, bool block) noexcept {
+    iovec part{&tag, sizeof tag};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    while (true) {
+        if (::sendmsg(socket, &message, MSG_NOSIGNAL | (block ? 0 : MSG_DONTWAIT)) >= 0) {
+            return send_result::sent;
+        }
+        if (errno == EINTR) continue;
+        // ETOOMANYREFS: too many descriptors are under way in this user's sockets.
+        if (errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS) return send_result::full;
+        return send_result::gone;
+    }
+}
+
+std::optional<received_fd> receive_fd(int socket) noexcept {
+    while (true) {
+        received_fd got;
+        iovec part{&got.tag, sizeof got.tag};
+        alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
+        msghdr message{};
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        const auto bytes = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (bytes < 0 && errno == EINTR) continue;
+        if (bytes <= 0) return std::nullopt;
+        const cmsghdr* header = CMSG_FIRSTHDR(&message);
+        if (header != nullptr && header->cmsg_level == SOL_SOCKET &&
+            header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int))) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+            got.fd.reset(fd);
+            if (bytes == sizeof got.tag) return got;
+        }
+    }
+}
+
+bool send_text(int socket, const std::string& text) noexcept {
+    while (true) {
+        if (::send(socket, text.data(), text.size(), MSG_NOSIGNAL) >= 0) return true;
+        if (errno != EINTR) return false;
+    }
+}
+
+std::optional<std::string> receive_text(int socket) {
+    std::string text(text_bytes_max, '\0');
+    while (true) {
+        const auto bytes = ::recv(socket, text.data(), text.size(), 0);
+        if (bytes < 0 && errno == EINTR) continue;
+        if (bytes <= 0) return std::nullopt;
+        text.resize(static_cast<std::size_t>(bytes));
+        return text;
+    }
+}
+
+}  // namespace bulkhead::os

@@ -1,0 +1,51 @@
+// memfd_create, its seals and mmap.
+#include "os/memfd.hpp"
+
+#include <bulkhead/error.hpp>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+namespace bulkhead::os {
+
+mapping::mapping(mapping&& other) noexcept
+    : address_(std::exchange(other.address_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+mapping& mapping::operator=(mapping&& other) noexcept {
+    std::swap(address_, other.address_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+}
+
+mapping::~mapping() {
+    if (address_ != nullptr) ::munmap(address_, bytes_);
+}
+
+unique_fd make_memfd(const char* what, std::size_t bytes) {
+    unique_fd fd(::memfd_create(what, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0 ||
+        ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        throw error(std::string("bulkhead: cannot make shared memory of ") + std::to_string(bytes) +
+                    " bytes for " + what + ": " + errno_text(errno));
+    }
+    return fd;
+}
+
+mapping map_shared(int fd, std::size_t bytes, const char* what) {
+    void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (address == MAP_FAILED) {
+        throw error(std::string("bulkhead: cannot map ") + std::to_string(bytes) +
+                    " bytes of shared memory for " + what + ": " + errno_text(errno));
+    }
+    return {address, bytes};
+}
+
+bool is_sealed_memory(int fd, std::size_t bytes) noexcept {
+    const int seals = ::fcntl(fd, F_GET_SEALS);
+    struct stat info {};
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && ::fstat(fd, &info) == 0 &&
+           static_cast<std::size_t>(info.st_size) >= bytes;
+}
+
+}  // namespace bulkhead::os

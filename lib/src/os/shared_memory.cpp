@@ -1,0 +1,182 @@
+// Shared memory by O_TMPFILE and linkat, or memfd_create; mapped by Boost.Interprocess. What the
+// memory means is left to the layer above.
+#include "os/shared_memory.hpp"
+
+#include <boost/interprocess/exceptions.hpp>
+#include <boost/interprocess/mapped_region.hpp>
+#include <bulkhead/error.hpp>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+namespace bulkhead::os {
+namespace {
+
+namespace bip = boost::interprocess;
+
+constexpr mode_t owner_only = S_IRUSR | S_IWUSR;
+
+/// What mapped_region wants to be constructed from.
+struct mappable {
+    int fd;
+    [[nodiscard]] bip::mapping_handle_t get_mapping_handle() const { return {fd, false}; }
+};
+
+[[noreturn]] void fail(const std::string& action, const std::string& what, int error,
+                       const std::string& advice = "") {
+    throw bulkhead::error("bulkhead: cannot " + action + " " + what + ": " + errno_text(error) +
+                          advice);
+}
+
+[[noreturn]] void fail_full(std::size_t bytes, const std::string& what) {
+    struct statvfs space {};
+    std::string figures;
+    if (::statvfs(shared_memory_directory, &space) == 0) {
+        const auto block_bytes = static_cast<unsigned long long>(space.f_frsize);
+        figures = " of its " + std::to_string(space.f_blocks * block_bytes) + " bytes " +
+                  std::to_string(space.f_bavail * block_bytes) + " are free;";
+    }
+    throw bulkhead::error("bulkhead: cannot create " + what + ": it needs " +
+                          std::to_string(bytes) + " bytes of " + shared_memory_directory +
+                          ", which is full:" + figures + " ask for less, or enlarge " +
+                          shared_memory_directory + " (docker: --shm-size)");
+}
+
+off_t file_size(std::size_t bytes, const std::string& what) {
+    const auto size = static_cast<off_t>(bytes);
+    if (size < 0 || static_cast<std::size_t>(size) != bytes) fail("create", what, EFBIG);
+    return size;
+}
+
+}  // namespace
+
+shared_segment::shared_segment(shared_segment&&) noexcept = default;
+shared_segment& shared_segment::operator=(shared_segment&&) noexcept = default;
+shared_segment::~shared_segment() = default;
+
+shared_segment::shared_segment(unique_fd fd, std::size_t bytes, const std::string& what)
+    : fd_(std::move(fd)) {
+    try {
+        region_ = std::make_unique<bip::mapped_region>(mappable{fd_.get()}, bip::read_write, 0, bytes);
+    } catch (const bip::interprocess_exception& failure) {
+        fail("map", what, failure.get_native_error());
+    }
+}
+
+std::byte* shared_segment::data() const noexcept {
+    return static_cast<std::byte*>(region_->get_address());
+}
+
+std::size_t shared_segment::size() const noexcept { return region_->get_size(); }
+
+shared_segment shared_segment::create_anonymous(std::size_t bytes, const std::string& what) {
+    const off_t size = file_size(bytes, what);
+    unique_fd fd(::memfd_create("bulkhead", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!fd) fail("create", what, errno);
+    if (::ftruncate(fd.get(), size) != 0) fail("create", what, errno);
+    if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        fail("seal", what, errno);
+    }
+    return {std::move(fd), bytes, what};
+}
+
+shared_segment shared_segment::create_unpublished(std::size_t bytes, const std::string& what) {
+    const off_t size = file_size(bytes, what);
+    unique_fd fd(::open(shared_memory_directory, O_TMPFILE | O_RDWR | O_CLOEXEC, owner_only));
+    if (!fd) {
+        const std::string place = std::string(" in ") + shared_memory_directory;
+        if (errno == ENOENT || errno == ENOTDIR) {
+            throw bulkhead::error("bulkhead: cannot create " + what + place +
+                                  ": there is no such directory; mount a tmpfs there");
+        }
+        if (errno == ENOSPC) fail_full(bytes, what);
+        fail("create", what + place, errno);
+    }
+    // The umask is not asked: nobody but the owner, and the owner always.
+    if (::fchmod(fd.get(), owner_only) != 0) fail("create", what, errno);
+    int error = EINTR;
+    while (error == EINTR) error = ::posix_fallocate(fd.get(), 0, size);
+    if (error == ENOSPC) fail_full(bytes, what);
+    if (error != 0) fail("create", what, error);
+    return {std::move(fd), bytes, what};
+}
+
+bool shared_segment::publish(const std::string& path, const std::string& what) const {
+    const std::string self = "/proc/self/fd/" + std::to_string(fd_.get());
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+        return true;
+    }
+    if (errno == EEXIST) return false;
+    fail("create", what + " as " + path, errno,
+         errno == ENOENT ? " (it needs /proc to be mounted)" : "");
+}
+
+std::optional<shared_segment> shared_segment::open(const std::string& path, std::size_t bytes_min,
+                                                   const std::string& what) {
+    // O_NONBLOCK: something other than a file must not make the open wait.
+    unique_fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+    if (fd) return adopt(std::move(fd), bytes_min, what);
+    if (errno == ENOENT) return std::nullopt;
+    fail("open", what + " (" + path + ")", errno,
+         errno == EACCES ? "; it belongs to another user, or its permissions were changed" : "");
+}
+
+shared_segment shared_segment::open_of_process(int pid, int fd, std::size_t bytes_min,
+                                               bool must_be_sealed, const std::string& what) {
+    const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
+    struct stat about {};
+    if (::stat(path.c_str(), &about) != 0) {
+        fail("reach", what + " of process " + std::to_string(pid), errno,
+             "; the process that sent it must live, and hold it, until it has been received");
+    }
+    // Opening a device or a pipe can have effects of its own.
+    if (!S_ISREG(about.st_mode)) {
+        throw bulkhead::error("bulkhead: " + what + " of process " + std::to_string(pid) +
+                              " is not shared memory");
+    }
+    unique_fd opened(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    if (!opened) fail("open", what + " of process " + std::to_string(pid), errno);
+    const int seals = ::fcntl(opened.get(), F_GET_SEALS);
+    if (must_be_sealed && (seals < 0 || (seals & F_SEAL_SHRINK) == 0)) {
+        throw bulkhead::error("bulkhead: " + what + " of process " + std::to_string(pid) +
+                              " could be shrunk by its sender; refused");
+    }
+    return adopt(std::move(opened), bytes_min, what);
+}
+
+shared_segment shared_segment::adopt(unique_fd fd, std::size_t bytes_min, const std::string& what) {
+    struct stat about {};
+    if (::fstat(fd.get(), &about) != 0) fail("open", what, errno);
+    const auto refuse = [&](const std::string& why) {
+        throw bulkhead::error("bulkhead: cannot open " + what + ": " + why);
+    };
+    if (!S_ISREG(about.st_mode)) refuse("it is not a file in shared memory");
+    if (about.st_uid != ::geteuid()) {
+        refuse("it belongs to user " + std::to_string(about.st_uid) + ", not to user " +
+               std::to_string(::geteuid()));
+    }
+    if ((about.st_mode & (S_IRWXG | S_IRWXO)) != 0 && about.st_nlink != 0) {
+        refuse("its permissions let other users in");
+    }
+    const auto bytes = static_cast<std::size_t>(about.st_size);
+    if (bytes < bytes_min) {
+        refuse("it has " + std::to_string(bytes) + " bytes, too few to be one (cut short?)");
+    }
+    return {std::move(fd), bytes, what};
+}
+
+bool remove_path(const std::string& path, const std::string& what) {
+    if (::unlink(path.c_str()) == 0) return true;
+    if (errno == ENOENT) return false;
+    fail("remove", what + " (" + path + ")", errno);
+}
+
+unsigned long long pid_namespace() noexcept {
+    struct stat about {};
+    return ::stat("/proc/self/ns/pid", &about) == 0 ? about.st_ino : 0;
+}
+
+}  // namespace bulkhead::os

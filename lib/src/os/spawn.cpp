@@ -1,0 +1,212 @@
+// Starting processes with Boost.Process, and ending them by pidfd.
+#include "os/spawn.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/process/v2/posix/default_launcher.hpp>
+#include <boost/process/v2/process.hpp>
+
+#include <algorithm>
+#include <condition_variable>
+#include <csignal>
+#include <deque>
+#include <exception>
+#include <fcntl.h>
+#include <future>
+#include <mutex>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <thread>
+
+namespace bulkhead::os {
+namespace {
+
+namespace process_v2 = boost::process::v2;
+
+/// What happens in the child between fork and exec. Async-signal-safe calls only.
+struct child_setup {
+    const std::vector<int>* passed;
+    int null_fd;
+    pid_t parent;
+
+    template <class Launcher, class Path, class Argv>
+    boost::system::error_code on_setup(Launcher& launcher, const Path&, const Argv&) const {
+        // Keeps Boost from closing them; whether they survive the exec is decided below.
+        launcher.fd_whitelist.insert(launcher.fd_whitelist.end(), passed->begin(), passed->end());
+        return {};
+    }
+
+    template <class Launcher, class Path, class Argv>
+    boost::system::error_code on_exec_setup(Launcher&, const Path&, const Argv&) const {
+        ::setpgid(0, 0);
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::getppid() != parent) ::_exit(1);  // it died before the line above
+
+        struct sigaction standard {};
+        standard.sa_handler = SIG_DFL;
+        for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &standard, nullptr);
+        sigset_t none;
+        ::sigemptyset(&none);
+        ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+
+        ::dup2(null_fd, STDIN_FILENO);
+        ::syscall(SYS_close_range, static_cast<unsigned>(first_passed_fd), ~0U,
+                  1U << 2 /* CLOSE_RANGE_CLOEXEC */);
+        for (const int fd : *passed) ::fcntl(fd, F_SETFD, 0);
+        return {};
+    }
+};
+
+[[noreturn]] void throw_spawn(const std::string& what) {
+    throw pool_broken("bulkhead: cannot start a worker process: " + what);
+}
+
+child spawn_here(const spawn_request& request) {
+    static constexpr const char* executable = "/proc/self/exe";
+    // The launcher's child would run exit() and with it our static destructors: look first.
+    if (::access(executable, X_OK) != 0) {
+        throw_spawn(std::string(executable) + " cannot be executed: " + errno_text(errno) +
+                    " (is /proc mounted?)");
+    }
+    const unique_fd null_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!null_fd) throw_spawn("/dev/null does not open: " + errno_text(errno));
+
+    std::vector<const char*> argv;
+    for (const auto& argument : request.arguments) argv.push_back(argument.c_str());
+    argv.push_back(nullptr);
+
+    boost::asio::io_context context(1);  // of its own: a shared one can hang in the child
+    process_v2::posix::default_launcher launcher;
+    boost::system::error_code failure;
+    const child_setup setup{&request.passed_fds, null_fd.get(), ::getpid()};
+    auto started = launcher(context.get_executor(), failure, executable, argv.data(), setup);
+    const pid_t pid = launcher.pid;
+    if (failure) {
+        if (pid > 0) ::waitpid(pid, nullptr, 0);  // a failed exec leaves a zombie
+        throw_spawn(errno_text(failure.value()));
+    }
+    started.detach();
+
+    unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!pidfd) {
+        const int cause = errno;
+        ::kill(pid, SIGKILL);  // not reaped yet: the pid is still its own
+        ::waitpid(pid, nullptr, 0);
+        throw_spawn("pidfd_open: " + errno_text(cause));
+    }
+    ::fcntl(pidfd.get(), F_SETFD, FD_CLOEXEC);
+    return {pid, std::move(pidfd)};
+}
+
+/// The thread that spawns. It lives as long as the process: the kernel kills children when the
+/// *thread* that made them ends.
+class spawner {
+public:
+    static spawner& instance() {
+        static std::mutex guard;
+        static spawner* current = nullptr;
+        static pid_t owner = 0;
+        const std::lock_guard lock(guard);
+        if (owner != ::getpid()) {  // first use, or first use in a forked child
+            current = new spawner;  // never destroyed: its thread never ends
+            owner = ::getpid();
+        }
+        return *current;
+    }
+
+    child run(const spawn_request& request) {
+        job work{&request, {}};
+        auto result = work.result.get_future();
+        {
+            const std::lock_guard lock(mutex_);
+            jobs_.push_back(&work);
+        }
+        wake_.notify_one();
+        return result.get();
+    }
+
+private:
+    struct job {
+        const spawn_request* request;
+        std::promise<child> result;
+    };
+
+    spawner() { std::thread(&spawner::serve, this).detach(); }
+
+    [[noreturn]] void serve() {
+        // A handler of the program's is none of this thread's business.
+        sigset_t all;
+        ::sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+        while (true) {
+            job* next = nullptr;
+            {
+                std::unique_lock lock(mutex_);
+                wake_.wait(lock, [&] { return !jobs_.empty(); });
+                next = jobs_.front();
+                jobs_.pop_front();
+            }
+            try {
+                next->result.set_value(spawn_here(*next->request));
+            } catch (...) {
+                next->result.set_exception(std::current_exception());
+            }
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::deque<job*> jobs_;
+};
+
+}  // namespace
+
+child spawn(const spawn_request& request) { return spawner::instance().run(request); }
+
+bool child::wait_ended(
+    std::optional<std::chrono::steady_clock::time_point> deadline) const noexcept {
+    static constexpr std::chrono::steady_clock::duration longest_poll = std::chrono::hours(24);
+    while (true) {
+        int timeout_ms = -1;
+        if (deadline) {
+            const auto now = std::chrono::steady_clock::now();
+            const auto left = *deadline <= now ? std::chrono::milliseconds(0)
+                                               : std::chrono::ceil<std::chrono::milliseconds>(
+                                                     std::min(*deadline - now, longest_poll));
+            timeout_ms = static_cast<int>(left.count());
+        }
+        pollfd poll{pidfd_.get(), POLLIN, 0};
+        const int ready = ::poll(&poll, 1, timeout_ms);
+        if (ready > 0) return true;
+        if (ready == 0 && deadline && std::chrono::steady_clock::now() >= *deadline) return false;
+    }
+}
+
+void child::signal_group(int signal) const noexcept {
+    // Not reaped: neither the pid nor the group's id can belong to anybody else.
+    if (reaped_ || pid_ <= 0) return;
+    if (::kill(-pid_, signal) != 0) {
+        // Before its setpgid: the child alone.
+        ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
+    }
+}
+
+process_status child::reap() noexcept {
+    (void)wait_ended(std::nullopt);
+    ::kill(-pid_, SIGKILL);  // what it started, while its zombie still holds the group's id
+    siginfo_t info{};
+    int result = 0;
+    while ((result = ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()),
+                              &info, WEXITED)) != 0 &&
+           errno == EINTR) {
+    }
+    reaped_ = true;
+    // ECHILD: the program ignores SIGCHLD or reaps everybody's children, and the status is lost.
+    if (result != 0) return process_status::from_signal(SIGKILL, false);
+    if (info.si_code == CLD_EXITED) return process_status::from_exit(info.si_status);
+    return process_status::from_signal(info.si_status, info.si_code == CLD_DUMPED);
+}
+
+}  // namespace bulkhead::os

@@ -1,0 +1,67 @@
+// The one place where processes are started.
+#pragma once
+
+#include "os/fd.hpp"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+#include <bulkhead/error.hpp>
+
+namespace bulkhead::os {
+
+/// The descriptors a child of ours starts with, behind stdin, stdout and stderr.
+inline constexpr int first_passed_fd = 3;
+
+struct spawn_request {
+    /// This executable again, with these arguments.
+    std::vector<std::string> arguments;
+    /// Become first_passed_fd, first_passed_fd + 1, ... in the child, which has no others.
+    std::vector<int> passed_fds;
+};
+
+/// A child that is still ours to wait for. The pidfd makes sure that no signal goes to a stranger.
+class child {
+public:
+    child() = default;
+    child(pid_t pid, unique_fd pidfd) noexcept : pid_(pid), pidfd_(std::move(pidfd)) {}
+
+    [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+    /// Readable once the child has ended.
+    [[nodiscard]] int pidfd() const noexcept { return pidfd_.get(); }
+    /// Waits until it has ended, at most until the deadline; does not reap. False when it was late.
+    [[nodiscard]] bool wait_ended(
+        std::optional<std::chrono::steady_clock::time_point> deadline) const noexcept;
+    /// To the child and the process group it leads. No effect after reap().
+    void signal_group(int signal) const noexcept;
+    /// Kills what is left of its process group, then waits for and reaps the child. Once.
+    process_status reap() noexcept;
+    [[nodiscard]] bool reaped() const noexcept { return reaped_; }
+
+private:
+    pid_t pid_ = 0;
+    unique_fd pidfd_;
+    bool reaped_ = false;
+};
+
+/// Starts this executable again through Boost.Process: in a process group of its own, stdin from
+/// /dev/null, default signal dispositions and an empty mask, killed by the kernel when this process
+/// dies. Any thread; the work is done by one long-lived thread, since the kernel ties that kill to the
+/// thread that spawned, and since spawns at the same time would inherit each other's pipes. Throws
+/// pool_broken with the cause.
+[[nodiscard]] child spawn(const spawn_request& request);
+
+/// "12.34567": this process's pid, and when it started, so that a reused pid is not mistaken for it.
+[[nodiscard]] std::string process_tag();
+/// Whether the process with this tag lives.
+[[nodiscard]] bool tag_lives(const std::string& tag);
+/// Resident memory of a process, 0 when unknown.
+[[nodiscard]] std::uint64_t resident_bytes(pid_t pid) noexcept;
+
+/// CPUs this process may use: its affinity mask and cgroup v2 quota, at least 1.
+[[nodiscard]] unsigned usable_cpus() noexcept;
+
+}  // namespace bulkhead::os

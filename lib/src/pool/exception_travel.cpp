@@ -1,0 +1,225 @@
+// One table of the standard exception types, most derived first, serves both directions.
+#include "pool/exception_travel.hpp"
+
+#include <bulkhead/detail/task_encoder.hpp>
+
+#include <any>
+#include <array>
+#include <cxxabi.h>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <ios>
+#include <memory>
+#include <new>
+#include <optional>
+#include <regex>
+#include <stdexcept>
+#include <system_error>
+#include <tuple>
+#include <typeinfo>
+#include <unistd.h>
+#include <variant>
+
+namespace bulkhead::detail {
+namespace {
+
+/// An error_code as it travels: the standard categories by name, others by their text.
+struct wire_code {
+    std::string category;
+    int value = 0;
+};
+
+class foreign_category final : public std::error_category {
+public:
+    [[nodiscard]] const char* name() const noexcept override { return "bulkhead.remote"; }
+    [[nodiscard]] std::string message(int value) const override {
+        return "error " + std::to_string(value) + " of a category of the task's own";
+    }
+};
+
+std::error_code to_code(const wire_code& code) {
+    static const foreign_category foreign;
+    for (const std::error_category* known : {&std::generic_category(), &std::system_category(),
+                                             &std::iostream_category(), &std::future_category()}) {
+        if (code.category == known->name()) return {code.value, *known};
+    }
+    return {code.value, foreign};
+}
+
+struct wire_exception {
+    std::uint32_t type = 0;  // index into the table; its size: no standard type
+    std::string type_name;
+    std::string message;
+    wire_code code;
+    std::string path1;
+    std::string path2;
+};
+
+/// The standard type made anew, with the message it had.
+template <class Base>
+class remote final : public Base, public remote_info {
+public:
+    template <class... A>
+    explicit remote(remote_info info, A&&... arguments)
+        : Base(std::forward<A>(arguments)...), remote_info(std::move(info)) {}
+    [[nodiscard]] const char* what() const noexcept override { return message().c_str(); }
+};
+
+template <class Base>
+[[noreturn]] void throw_as(const wire_exception& e, remote_info info) {
+    if constexpr (std::is_same_v<Base, std::filesystem::filesystem_error>) {
+        throw remote<Base>(std::move(info), e.message, std::filesystem::path(e.path1),
+                           std::filesystem::path(e.path2), to_code(e.code));
+    } else if constexpr (std::is_same_v<Base, std::ios_base::failure>) {
+        throw remote<Base>(std::move(info), e.message, to_code(e.code));
+    } else if constexpr (std::is_same_v<Base, std::system_error>) {
+        throw remote<Base>(std::move(info), to_code(e.code));
+    } else if constexpr (std::is_same_v<Base, std::future_error>) {
+        throw remote<Base>(std::move(info), static_cast<std::future_errc>(e.code.value));
+    } else if constexpr (std::is_same_v<Base, std::regex_error>) {
+        throw remote<Base>(std::move(info),
+                           static_cast<std::regex_constants::error_type>(e.code.value));
+    } else if constexpr (std::is_constructible_v<Base, std::string>) {
+        throw remote<Base>(std::move(info), e.message);
+    } else {
+        throw remote<Base>(std::move(info));
+    }
+}
+
+template <class Base>
+void read_more(const Base& from, wire_exception& e) {
+    if constexpr (std::is_same_v<Base, std::filesystem::filesystem_error>) {
+        e.path1 = from.path1().native();
+        e.path2 = from.path2().native();
+    }
+    if constexpr (std::is_base_of_v<std::system_error, Base> ||
+                  std::is_same_v<Base, std::future_error>) {
+        e.code = {from.code().category().name(), from.code().value()};
+    } else if constexpr (std::is_same_v<Base, std::regex_error>) {
+        e.code.value = static_cast<int>(from.code());
+    }
+}
+
+template <class... Types>
+struct type_table {
+    static constexpr std::uint32_t size = sizeof...(Types);
+
+    /// Fills in the first type that matches.
+    static void classify(const std::exception& thrown, wire_exception& e) {
+        std::uint32_t index = 0;
+        const auto matches = [&]<class T>(std::type_identity<T>) {
+            if (const auto* as = dynamic_cast<const T*>(&thrown)) {
+                e.type = index;
+                read_more(*as, e);
+                return true;
+            }
+            ++index;
+            return false;
+        };
+        (void)(matches(std::type_identity<Types>{}) || ...);
+    }
+
+    [[noreturn]] static void rethrow(const wire_exception& e, remote_info info) {
+        using thrower = void (*)(const wire_exception&, remote_info);
+        static constexpr std::array<thrower, size> throwers{&throw_as<Types>...};
+        throwers[e.type](e, std::move(info));
+        std::terminate();  // not reached: every thrower throws
+    }
+
+    static bool is_exactly_one(const std::type_info& type) {
+        return ((type == typeid(Types)) || ...);
+    }
+};
+
+// Most derived first: the first that matches is the nearest. The library's own errors that a task may
+// well let through are among them.
+using table =
+    type_table<std::filesystem::filesystem_error, std::ios_base::failure, std::system_error,
+               std::regex_error, std::overflow_error, std::underflow_error, std::range_error,
+               queue_closed, queue_timeout, codec_error, usage_error, pool_closed, pool_broken,
+               task_cancelled, std::runtime_error, std::future_error, std::invalid_argument,
+               std::domain_error, std::length_error, std::out_of_range, std::logic_error,
+               std::bad_array_new_length, std::bad_alloc, std::bad_any_cast, std::bad_cast,
+               std::bad_typeid, std::bad_optional_access, std::bad_variant_access,
+               std::bad_function_call, std::bad_weak_ptr, std::bad_exception, std::exception>;
+
+std::string demangled(const std::type_info* type) {
+    if (type == nullptr) return "an unknown type";
+    int status = 0;
+    const std::unique_ptr<char, void (*)(void*)> name(
+        abi::__cxa_demangle(type->name(), nullptr, nullptr, &status), std::free);
+    std::string text = status == 0 ? name.get() : type->name();
+    // The ABI's inline namespace is no part of the name that people write.
+    static const std::string inline_namespace = "__cxx11::";
+    for (std::size_t at = 0; (at = text.find(inline_namespace, at)) != std::string::npos;) {
+        text.erase(at, inline_namespace.size());
+    }
+    return text;
+}
+
+wire_exception describe_current() {
+    wire_exception e;
+    e.type = table::size;
+    e.type_name = demangled(abi::__cxa_current_exception_type());
+    try {
+        throw;
+    } catch (const std::exception& thrown) {
+        e.message = thrown.what();
+        table::classify(thrown, e);
+        if (const auto* relayed = dynamic_cast<const remote_info*>(&thrown)) {
+            e.type_name = relayed->type_name();  // it has come from a task of the task's own
+        }
+    } catch (const char* text) {
+        e.message = text != nullptr ? text : "";
+    } catch (const std::string& text) {
+        e.message = text;
+    } catch (...) {
+    }
+    return e;
+}
+
+[[noreturn]] void rethrow(wire_exception e, pid_t pid, const std::string& task_name) {
+    remote_info info(e.type_name, e.message, pid, task_name);
+    if (e.type < table::size) table::rethrow(e, std::move(info));
+    throw remote_error(std::move(info));
+}
+
+}  // namespace
+
+void encode_current_exception(encoder& out) { out.write(describe_current()); }
+
+std::string describe_current_exception() {
+    const auto e = describe_current();
+    return e.message.empty() ? e.type_name : e.type_name + ": " + e.message;
+}
+
+void throw_remote(std::span<const std::byte> bytes, pid_t pid, const std::string& task_name) {
+    decoder in(bytes);
+    auto e = in.read<wire_exception>();
+    in.expect_end();
+    rethrow(std::move(e), pid, task_name);
+}
+
+std::exception_ptr as_remote(const std::exception_ptr& error, const std::string& task_name) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const remote_info&) {
+        return error;
+    } catch (const std::exception& thrown) {
+        if (!table::is_exactly_one(typeid(thrown))) return error;
+        try {
+            rethrow(describe_current(), ::getpid(), task_name);
+        } catch (...) {
+            return std::current_exception();
+        }
+    } catch (...) {
+        try {
+            rethrow(describe_current(), ::getpid(), task_name);
+        } catch (...) {
+            return std::current_exception();
+        }
+    }
+}
+
+}  // namespace bulkhead::detail

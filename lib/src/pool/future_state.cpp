@@ -1,0 +1,112 @@
+// Waiting, waking and callbacks of a future.
+#include <bulkhead/detail/future_state.hpp>
+#include <bulkhead/error.hpp>
+
+#include "os/futex.hpp"
+
+#include <climits>
+#include <string>
+
+namespace bulkhead::detail {
+
+struct future_state::callback {
+    std::function<void()> function;
+    callback* next = nullptr;
+};
+
+namespace {
+
+/// Seals the stack: whoever finds it runs the callback at once.
+template <class Node>
+Node* sealed() noexcept {
+    static char mark;
+    return reinterpret_cast<Node*>(&mark);
+}
+
+class failed_state final : public future_state {
+public:
+    explicit failed_state(std::exception_ptr error) : error_(std::move(error)) { finish(); }
+    [[nodiscard]] bool running() const override { return false; }
+    [[nodiscard]] bool cancelled() const override { return false; }
+    bool cancel() override { return false; }
+    void abandon() override {}
+    [[noreturn]] void take(result_reader, void*) override { std::rethrow_exception(error_); }
+
+private:
+    void callback_failed(std::exception_ptr) noexcept override {}
+
+    std::exception_ptr error_;
+};
+
+}  // namespace
+
+future_state::~future_state() {
+    callback* at = callbacks_.load(std::memory_order_acquire);
+    while (at != nullptr && at != sealed<callback>()) {
+        delete std::exchange(at, at->next);
+    }
+}
+
+bool future_state::wait(std::optional<clock::time_point> deadline) {
+    std::uint32_t word = word_.load(std::memory_order_acquire);
+    while ((word & done_bit) == 0) {
+        if ((word & waiters_bit) == 0 &&
+            !word_.compare_exchange_weak(word, word | waiters_bit, std::memory_order_acquire)) {
+            continue;
+        }
+        const bool in_time =
+            os::futex_wait(word_, waiters_bit, deadline, os::futex_scope::process_private);
+        word = word_.load(std::memory_order_acquire);
+        if (!in_time) return (word & done_bit) != 0;
+    }
+    return true;
+}
+
+void future_state::finish() noexcept {
+    // Release publishes the outcome to whoever sees the bit.
+    const auto before = word_.exchange(done_bit, std::memory_order_acq_rel);
+    if ((before & waiters_bit) != 0) {
+        os::futex_wake(word_, INT_MAX, os::futex_scope::process_private);
+    }
+    callback* newest = callbacks_.exchange(sealed<callback>(), std::memory_order_acq_rel);
+    callback* oldest = nullptr;
+    while (newest != nullptr) {
+        callback* next = newest->next;
+        newest->next = oldest;
+        oldest = std::exchange(newest, next);
+    }
+    while (oldest != nullptr) {
+        run(oldest->function);
+        delete std::exchange(oldest, oldest->next);
+    }
+}
+
+void future_state::run(std::function<void()>& function) noexcept {
+    try {
+        function();
+    } catch (...) {
+        callback_failed(std::current_exception());
+    }
+}
+
+void future_state::on_done(std::function<void()> function) {
+    auto* node = new callback{std::move(function)};
+    node->next = callbacks_.load(std::memory_order_acquire);
+    while (node->next != sealed<callback>()) {
+        if (callbacks_.compare_exchange_weak(node->next, node, std::memory_order_acq_rel)) return;
+    }
+    run(node->function);
+    delete node;
+}
+
+state_ptr make_failed_state(std::exception_ptr error) {
+    return state_ptr(new failed_state(std::move(error)));
+}
+
+void throw_no_state(const char* member) {
+    throw usage_error(std::string("bulkhead: ") + member +
+                      "() on a future that holds no result to come: it was moved from, or get() "
+                      "has taken the result already");
+}
+
+}  // namespace bulkhead::detail

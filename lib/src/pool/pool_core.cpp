@@ -1,0 +1,303 @@
+// What callers of a process_pool do: submit, cancel, close, wait, look.
+#include "pool/pool_core.hpp"
+
+#include <bulkhead/init.hpp>
+
+#include <boost/asio/post.hpp>
+
+#include <future>
+
+namespace bulkhead::detail {
+namespace {
+
+std::size_t checked_worker_count(std::int64_t workers) {
+    if (workers < 0 || workers > workers_max) {
+        throw usage_error("bulkhead: a pool of " +
+                          (workers > workers_max ? "more than " + std::to_string(workers_max)
+                                                 : std::to_string(workers)) +
+                          " workers: give 1 to " + std::to_string(workers_max) +
+                          ", or 0 for one per CPU");
+    }
+    return workers == 0 ? os::usable_cpus() : static_cast<std::size_t>(workers);
+}
+
+process_pool_options checked(process_pool_options options) {
+    if (options.backlog_max == 0) {
+        throw usage_error(
+            "bulkhead: backlog_max is 0, so no task could ever wait: give at least 1");
+    }
+    if (options.task_timeout.count() < 0 || options.kill_grace.count() < 0) {
+        throw usage_error("bulkhead: task_timeout and kill_grace cannot be negative");
+    }
+    return options;
+}
+
+}  // namespace
+
+pool_core::pool_core(process_pool_options options)
+    : options_(checked(std::move(options))),
+      scheduler_(checked_worker_count(options_.workers),
+                 {.crash_limit = options_.crash_limit, .start_failures_max = start_failures_max}) {
+    require_init("process_pool");
+    static const bool swept = (channel::compartment::sweep_dead_owners(), true);
+    (void)swept;
+    for (std::size_t i = 0; i != scheduler_.size(); ++i) {
+        seats_.push_back(std::make_unique<seat>(io_));
+    }
+}
+
+pool_core::~pool_core() = default;
+
+void pool_core::start() {
+    std::promise<void> first;
+    auto started = first.get_future();
+    loop_ = std::thread([this, &first] {
+        loop_id_.store(std::this_thread::get_id());
+        start_worker(0);
+        first.set_value();
+        for (worker_index i = 1; i < seats_.size(); ++i) {
+            boost::asio::post(io_, [this, i] { start_worker(i); });
+        }
+        run();
+    });
+    started.get();
+    std::optional<std::string> cause;
+    {
+        const lock held(mutex_);
+        if (seats_[0]->box == nullptr) cause = start_failure_;
+    }
+    if (cause) {
+        finish();
+        throw pool_broken(*cause);
+    }
+}
+
+std::size_t pool_core::unresolved() const noexcept {
+    return scheduler_.waiting() + scheduler_.handed();
+}
+
+bool pool_core::backlog_full() const noexcept {
+    return unresolved() >= seats_.size() + options_.backlog_max;
+}
+
+bool pool_core::on_loop_thread() const noexcept {
+    return loop_id_.load() == std::this_thread::get_id();
+}
+
+void pool_core::check_open() const {
+    if (broken_) throw pool_broken(*broken_);
+    if (closed_) throw pool_closed("bulkhead: a task was submitted to a pool that has been closed");
+}
+
+state_ptr pool_core::submit(const submission& what, const task_options& options,
+                            task_encoder& arguments, when_full full) {
+    if (options.retries < 0 || options.timeout.count() < 0) {
+        throw usage_error("bulkhead: a task's retries and timeout cannot be negative");
+    }
+    const auto timeout = options.timeout.count() != 0 ? options.timeout : options_.task_timeout;
+    auto* task = new remote_task(weak_from_this(), what, options, timeout);
+    state_ptr future(task);
+    task->set_arguments(arguments);
+
+    lock held(mutex_);
+    check_open();
+    if (backlog_full()) {
+        if (full == when_full::refuse) return {};
+        if (!on_loop_thread()) {
+            ++submitters_waiting_;
+            room_.wait(held, [&] { return !backlog_full() || closed_ || broken_; });
+            --submitters_waiting_;
+            check_open();
+        }
+    }
+    task->id = ++last_id_;
+    task->add_ref();  // the pool's
+    ++figures_.submitted;
+    scheduler_.submitted(*task);
+    dispatch();
+    return future;
+}
+
+bool pool_core::is_running(const remote_task& task) const {
+    const lock held(mutex_);
+    return task.step == fsm::task_step::handed && at_task(*seats_[task.worker], task);
+}
+
+bool pool_core::cancel(remote_task& task) {
+    lock held(mutex_);
+    for (int attempt = 0; task.step != fsm::task_step::gone; ++attempt) {
+        if (task.step == fsm::task_step::waiting) {
+            scheduler_.removed(task);
+            task.set_cancelled();
+            ++figures_.cancelled;
+            wake_waiters(held);
+            task.resolve();
+            return true;
+        }
+        if (task.doomed != doom::none) break;
+        if (task.what.takes_stop_token && !task.stop_asked && at_task(*seats_[task.worker], task)) {
+            task.stop_asked = true;
+            seats_[task.worker]->box->ask_to_stop(task.id);
+            boost::asio::post(
+                io_, [self = shared_from_this(), index = task.worker] { self->arm_watch(index); });
+            break;
+        }
+        if (task.stop_asked) break;
+        if (condemn(task, doom::cancelled) == condemned::yes) break;
+        if (task.step == fsm::task_step::waiting) continue;
+        if (seats_[task.worker]->box->published(task.slot, task.id)) break;  // too late
+        if (on_loop_thread() && attempt > 100) return false;
+        // Between received and begun, or its worker is dying: both pass in a moment.
+        held.unlock();
+        std::this_thread::yield();
+        if (attempt > 100) std::this_thread::sleep_for(std::chrono::microseconds(100));
+        held.lock();
+    }
+    held.unlock();
+    if (on_loop_thread()) return task.cancelled() || task.doomed == doom::cancelled;
+    task.wait(std::nullopt);
+    return task.cancelled();
+}
+
+void pool_core::abandon(remote_task& task) {
+    lock held(mutex_);
+    if (task.step == fsm::task_step::handed) {
+        seats_[task.worker]->box->ask_to_abandon(task.id);
+        if (!at_task(*seats_[task.worker], task)) {
+            (void)take_back_all(task.worker, fsm::window_max);
+        }
+    }
+    const bool waits = task.step == fsm::task_step::waiting;
+    if (waits) {
+        scheduler_.removed(task);
+        task.set_cancelled();
+        ++figures_.cancelled;
+    }
+    dispatch();
+    wake_waiters(held);
+    if (waits) task.resolve();
+}
+
+void pool_core::wake_waiters(lock& held) {
+    const bool room = submitters_waiting_ != 0 && !backlog_full();
+    const bool idle = unresolved() == 0;
+    held.unlock();
+    if (room) room_.notify_all();
+    if (idle) idle_.notify_all();
+}
+
+void pool_core::close() {
+    {
+        const lock held(mutex_);
+        closed_ = true;
+    }
+    room_.notify_all();
+}
+
+void pool_core::join() {
+    if (on_loop_thread()) {
+        throw usage_error(
+            "bulkhead: join() from a callback of the pool itself would wait for ever");
+    }
+    lock held(mutex_);
+    idle_.wait(held, [&] { return unresolved() == 0; });
+}
+
+void pool_core::cancel_queued() {
+    std::vector<remote_task*> resolved;
+    lock held(mutex_);
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        if (seats_[i]->box) (void)take_back_all(i, fsm::window_max);
+    }
+    cancel_waiting(resolved);
+    wake_waiters(held);
+    resolve_all(resolved);
+}
+
+void pool_core::terminate() {
+    close();
+    std::vector<remote_task*> resolved;
+    lock held(mutex_);
+    cancel_waiting(resolved);
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        if (!seats_[i]->box) continue;
+        for (auto* node = scheduler_.ledger(i).front(); node != nullptr; node = node->next) {
+            auto& task = static_cast<remote_task&>(*node);
+            if (task.doomed == doom::none) task.doomed = doom::cancelled;
+        }
+        scheduler_.condemn(i);
+        kill_worker(i);
+    }
+    wake_waiters(held);
+    resolve_all(resolved);
+    finish();
+}
+
+void pool_core::finish() {
+    if (on_loop_thread()) {
+        throw usage_error(
+            "bulkhead: a pool cannot be shut down with waiting from one of its own callbacks");
+    }
+    const std::lock_guard once(finish_mutex_);
+    if (finished_) return;
+    close();
+    join();
+    boost::asio::post(io_, [this] {
+        const lock held(mutex_);
+        ending_ = true;
+        part_with_idle_workers();
+    });
+    if (loop_.joinable()) loop_.join();
+    finished_ = true;
+}
+
+std::vector<worker_info> pool_core::workers() const {
+    std::vector<worker_info> all;
+    {
+        const lock held(mutex_);
+        for (worker_index i = 0; i != seats_.size(); ++i) {
+            const seat& at = *seats_[i];
+            worker_info info;
+            info.tasks_done = at.tasks_done;
+            info.restarts = at.restarts;
+            if (at.box) {
+                info.pid = at.process.pid();
+                const auto* running = find(i, channel::current_id(at.box->current()));
+                if (running != nullptr) {
+                    info.task_name = running->name();
+                }
+                if (!scheduler_.ledger(i).empty()) {
+                    info.state = worker_state::busy;
+                } else {
+                    info.state = at.box->attached() ? worker_state::idle : worker_state::starting;
+                }
+            } else if (scheduler_.step(i) == fsm::worker_step::starting) {
+                info.state = worker_state::starting;
+            }
+            all.push_back(std::move(info));
+        }
+    }
+    for (auto& info : all) {
+        if (info.pid != 0) info.rss_bytes = os::resident_bytes(info.pid);
+    }
+    return all;
+}
+
+pool_stats pool_core::stats() const {
+    const lock held(mutex_);
+    pool_stats figures = figures_;
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        if (!scheduler_.ledger(i).empty()) ++figures.running;
+    }
+    figures.queued = unresolved() - figures.running;
+    return figures;
+}
+
+state_ptr submit_encoded(pool_core& core, const submission& what, const task_options& options,
+                         task_encoder& arguments, when_full full) {
+    return core.submit(what, options, arguments, full);
+}
+
+std::size_t worker_count(const pool_core& core) { return core.worker_count(); }
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,167 @@
+// The heart of process_pool: one Asio loop that collects results and deaths, and the lock under which
+// any thread hands tasks out. What to do is decided by fsm::scheduler; this performs it.
+//
+// Threads: callers submit, cancel and wait; the loop thread owns the seats (it alone makes and ends
+// workers, collects results, runs callbacks and events). `mutex_` guards the scheduler, the tasks, the
+// figures and the compartments' sending side. Futures are resolved outside it.
+#pragma once
+
+#include "channel/compartment.hpp"
+#include "fsm/scheduler.hpp"
+#include "os/spawn.hpp"
+#include "pool/remote_task.hpp"
+
+#include <bulkhead/options.hpp>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace bulkhead::detail {
+
+class pool_core : public std::enable_shared_from_this<pool_core> {
+public:
+    /// Checks the options; throws usage_error.
+    explicit pool_core(process_pool_options options);
+    ~pool_core();
+
+    /// Starts the loop and returns when the first worker exists, or throws pool_broken.
+    void start();
+
+    state_ptr submit(const submission& what, const task_options& options, task_encoder& arguments,
+                     when_full full);
+    [[nodiscard]] bool is_running(const remote_task& task) const;
+    bool cancel(remote_task& task);
+    void abandon(remote_task& task);
+    void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;
+
+    void close();
+    void join();
+    void cancel_queued();
+    void terminate();
+    /// Waits for the tasks, ends the workers and the loop. Once.
+    void finish();
+
+    [[nodiscard]] std::vector<worker_info> workers() const;
+    [[nodiscard]] pool_stats stats() const;
+    [[nodiscard]] std::size_t worker_count() const noexcept { return seats_.size(); }
+
+private:
+    using worker_index = fsm::worker_index;
+
+    /// A place in the pool; process after process takes it.
+    struct seat {
+        explicit seat(boost::asio::io_context& io)
+            : death(io), bell(io), kill_timer(io), watch_timer(io), restart_timer(io) {}
+
+        std::unique_ptr<channel::compartment> box;  // none: no process
+        os::child process;
+        std::uint64_t generation = 0;
+        boost::asio::posix::stream_descriptor death;  // readable when the process has ended
+        boost::asio::posix::stream_descriptor bell;
+        boost::asio::steady_timer kill_timer;
+        boost::asio::steady_timer watch_timer;
+        boost::asio::steady_timer restart_timer;
+        bool watch_armed = false;
+        bool hung_up = false;
+        bool lied = false;
+        std::vector<std::uint32_t> free_slots;
+        std::uint64_t tasks_done = 0;
+        std::uint64_t restarts = 0;
+    };
+
+    struct collected {
+        worker_index worker;
+        channel::result_envelope envelope;
+        channel::payload bytes;
+    };
+
+    using lock = std::unique_lock<std::mutex>;
+
+    // ---- pool_core.cpp: the callers' side
+    [[nodiscard]] std::size_t unresolved() const noexcept;
+    [[nodiscard]] bool backlog_full() const noexcept;
+    [[nodiscard]] bool on_loop_thread() const noexcept;
+    void check_open() const;
+    void wake_waiters(lock& held);
+
+    // ---- pool_dispatch.cpp: tasks to and from workers, under the lock
+    void dispatch();
+    [[nodiscard]] bool post(remote_task& task, worker_index worker);
+    void unpost(remote_task& task, seat& at);
+    /// Takes back every task that `worker` has not begun; false when its queue cannot be entered now.
+    bool take_back_all(worker_index worker, std::size_t count_max);
+    [[nodiscard]] bool at_task(const seat& at, const remote_task& task) const;
+    enum class condemned : std::uint8_t { yes, not_running, busy };
+    /// Kills the worker for its task's sake, unless the task turns out not to be running.
+    condemned condemn(remote_task& task, doom why);
+    [[nodiscard]] remote_task* find(worker_index worker, std::uint64_t id) const;
+    void arm_watch(worker_index worker);
+    void cancel_waiting(std::vector<remote_task*>& resolved);
+
+    // ---- pool_loop.cpp: the loop thread
+    void run();
+    [[nodiscard]] bool collect_all();
+    [[nodiscard]] bool any_results() const noexcept;
+    void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
+    void accept_one(collected& result, std::vector<remote_task*>& resolved);
+    void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
+    void watch(worker_index worker);
+    void rebalance();
+    void resolve_all(std::vector<remote_task*>& resolved);
+    [[nodiscard]] bool workers_gone() const noexcept;
+    void part_with_idle_workers();
+
+    // ---- pool_life.cpp: workers' beginnings and ends, on the loop thread
+    void start_worker(worker_index worker);
+    void start_later(worker_index worker);
+    void listen(worker_index worker);
+    void kill_worker(worker_index worker);
+    void on_death(worker_index worker);
+    void settle(worker_index worker, const process_status& status,
+                std::vector<remote_task*>& resolved, std::vector<pool_event>& events);
+    void settle_one(remote_task& task, worker_index worker, const process_status& status,
+                    std::vector<remote_task*>& resolved, std::vector<pool_event>& events);
+    void give_up(const std::string& cause, std::vector<remote_task*>& resolved);
+    void emit(const pool_event& event) noexcept;
+
+    process_pool_options options_;
+    boost::asio::io_context io_{1};
+    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
+        io_.get_executor()};
+    boost::asio::steady_timer retry_timer_{io_};
+    boost::asio::steady_timer balance_timer_{io_};
+    bool balance_armed_ = false;
+
+    mutable std::mutex mutex_;
+    std::condition_variable room_;
+    std::condition_variable idle_;
+    fsm::scheduler scheduler_;
+    std::vector<std::unique_ptr<seat>> seats_;
+    pool_stats figures_;
+    std::uint64_t last_id_ = 0;
+    std::size_t submitters_waiting_ = 0;
+    bool closed_ = false;
+    bool ending_ = false;
+    std::optional<std::string> broken_;
+    std::string start_failure_;  // of the last worker that did not come up
+    bool retry_wanted_ = false;
+
+    std::atomic<std::size_t> handed_{0};  // scheduler_.handed(), for the loop to look at
+    std::thread loop_;
+    std::atomic<std::thread::id> loop_id_{};
+    std::mutex finish_mutex_;
+    bool finished_ = false;
+};
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,286 @@
+// Workers' beginnings and ends. On the loop thread.
+#include "pool/pool_core.hpp"
+
+#include "os/doorbell.hpp"
+#include "process/start.hpp"
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <csignal>
+#include <numeric>
+
+namespace bulkhead::detail {
+namespace {
+
+/// After the n-th failed start in a row: this, times 2^n.
+constexpr std::chrono::milliseconds first_back_off{10};
+constexpr unsigned back_off_doublings_max = 6;
+
+std::string fd_list(const std::vector<int>& fds) {
+    std::string text;
+    for (const int fd : fds) text += (text.empty() ? "" : ",") + std::to_string(fd);
+    return text;
+}
+
+}  // namespace
+
+void pool_core::start_worker(worker_index worker) {
+    seat& at = *seats_[worker];
+    {
+        const lock held(mutex_);
+        if (ending_ || broken_) return;
+        scheduler_.starting(worker);
+    }
+    std::vector<remote_task*> resolved;
+    try {
+        auto box = std::make_unique<channel::compartment>();
+        auto process =
+            os::spawn({.arguments = {program_name(), worker_flag, fd_list(box->worker_fds())},
+                       .passed_fds = box->worker_fds()});
+        const pid_t pid = process.pid();
+        try {
+            box->open_mail();
+        } catch (...) {
+            process.signal_group(SIGKILL);
+            (void)process.reap();
+            throw;
+        }
+        {
+            const lock held(mutex_);
+            at.box = std::move(box);
+            at.process = std::move(process);
+            ++at.generation;
+            at.hung_up = at.lied = false;
+            // LIFO, so that few slots are in use and stay in the caches.
+            at.free_slots.resize(channel::slots_max);
+            std::iota(at.free_slots.rbegin(), at.free_slots.rend(), 0U);
+            listen(worker);
+            scheduler_.ready(worker);
+            dispatch();
+        }
+        emit({.what = pool_event::kind::worker_started, .pid = pid});
+    } catch (const std::exception& cause) {
+        lock held(mutex_);
+        start_failure_ = cause.what();
+        if (scheduler_.start_failed(worker) == fsm::after_death::give_up) {
+            give_up(cause.what(), resolved);
+        } else {
+            start_later(worker);
+        }
+        wake_waiters(held);
+    }
+    resolve_all(resolved);
+}
+
+void pool_core::start_later(worker_index worker) {
+    seat& at = *seats_[worker];
+    const unsigned failures = scheduler_.start_failures();
+    if (failures == 0) {
+        boost::asio::post(io_, [this, worker] { start_worker(worker); });
+        return;
+    }
+    at.restart_timer.expires_after(first_back_off *
+                                   (1 << std::min(failures, back_off_doublings_max)));
+    at.restart_timer.async_wait([this, worker](const boost::system::error_code& cancelled) {
+        if (!cancelled) start_worker(worker);
+    });
+}
+
+void pool_core::listen(worker_index worker) {
+    seat& at = *seats_[worker];
+    // Duplicates: Asio closes what it is given.
+    at.death.assign(::dup(at.process.pidfd()));
+    at.bell.assign(::dup(at.box->result_bell()));
+    at.death.async_wait(
+        boost::asio::posix::stream_descriptor::wait_read,
+        [this, worker, generation = at.generation](const boost::system::error_code& cancelled) {
+            if (!cancelled && seats_[worker]->generation == generation) {
+                on_death(worker);
+            }
+        });
+    struct bell_waiter {
+        pool_core* core;
+        worker_index worker;
+        std::uint64_t generation;
+        void arm() {
+            core->seats_[worker]->bell.async_wait(
+                boost::asio::posix::stream_descriptor::wait_read,
+                [self = *this](const boost::system::error_code& cancelled) mutable {
+                    seat& mine = *self.core->seats_[self.worker];
+                    if (cancelled || mine.generation != self.generation || !mine.box) return;
+                    os::silence(mine.box->result_bell());
+                    self.arm();
+                });
+        }
+    };
+    bell_waiter{this, worker, at.generation}.arm();
+}
+
+void pool_core::kill_worker(worker_index worker) {
+    seat& at = *seats_[worker];
+    at.process.signal_group(SIGTERM);
+    boost::asio::post(io_, [this, worker, generation = at.generation] {
+        seat& mine = *seats_[worker];
+        if (mine.generation != generation || !mine.box) return;
+        mine.kill_timer.expires_after(options_.kill_grace);
+        mine.kill_timer.async_wait(
+            [this, worker, generation](const boost::system::error_code& cancelled) {
+                if (cancelled || seats_[worker]->generation != generation) return;
+                const lock held(mutex_);
+                seats_[worker]->process.signal_group(SIGKILL);
+            });
+    });
+}
+
+void pool_core::on_death(worker_index worker) {
+    seat& at = *seats_[worker];
+    // What it had posted, then what it had published without the message getting through.
+    std::vector<remote_task*> resolved;
+    while (true) {
+        std::vector<collected> batch;
+        drain(worker, batch, channel::slots_max);
+        if (batch.empty()) break;
+        accept(batch, resolved);
+    }
+    std::vector<pool_event> events;
+    lock held(mutex_);
+    const process_status status = at.process.reap();
+    const pid_t pid = at.process.pid();
+    const bool came_up = at.box->attached();
+    const bool expected = at.hung_up || scheduler_.step(worker) == fsm::worker_step::condemned;
+    settle(worker, status, resolved, events);
+    at.death.close();
+    at.bell.close();
+    at.kill_timer.cancel();
+    at.watch_timer.cancel();
+    at.watch_armed = false;
+    at.box.reset();
+    ++at.generation;
+    events.push_back({.what = pool_event::kind::worker_died, .pid = pid, .status = status});
+
+    if (!came_up && !expected) {
+        start_failure_ = "bulkhead: a worker process " + status.to_string() +
+                         " while it started, before it could take a task (does main() call "
+                         "bulkhead::init first, and do global constructors work in a worker?)";
+    }
+    if (scheduler_.died(worker, came_up, expected) == fsm::after_death::give_up) {
+        give_up(came_up ? "bulkhead: " + std::to_string(options_.crash_limit) +
+                              " workers died in a row without finishing a task (crash_limit); the "
+                              "last one " +
+                              status.to_string()
+                        : start_failure_,
+                resolved);
+    } else if (!ending_ && !broken_) {
+        ++at.restarts;
+        ++figures_.restarts;
+        start_later(worker);
+    }
+    if (broken_) give_up(*broken_, resolved);  // what came back from this worker
+    dispatch();
+    wake_waiters(held);
+    for (const auto& event : events) emit(event);
+    resolve_all(resolved);
+}
+
+void pool_core::settle(worker_index worker, const process_status& status,
+                       std::vector<remote_task*>& resolved, std::vector<pool_event>& events) {
+    // Newest first: what goes back to the backlog goes to its front.
+    while (auto* node = scheduler_.ledger(worker).back()) {
+        settle_one(static_cast<remote_task&>(*node), worker, status, resolved, events);
+    }
+}
+
+void pool_core::settle_one(remote_task& task, worker_index worker, const process_status& status,
+                           std::vector<remote_task*>& resolved, std::vector<pool_event>& events) {
+    seat& at = *seats_[worker];
+    const auto current = at.box->current();
+    if (task.doomed == doom::none) {
+        if (auto envelope = at.box->published(task.slot, task.id)) {
+            try {
+                collected result{worker, *envelope, at.box->result_bytes(*envelope)};
+                at.lied = false;
+                accept_one(result, resolved);
+                if (!at.lied) return;
+            } catch (const error&) {
+                // It lied to the last: treated as the crash that it was.
+            }
+        } else if (channel::current_id(current) != task.id) {
+            unpost(task, at);
+            scheduler_.returned(task);  // it had not begun
+            return;
+        }
+    }
+    const auto phase_byte = static_cast<std::uint8_t>(current & 0xff);
+    const auto phase = phase_byte >= 1 && phase_byte <= 3 && channel::current_id(current) == task.id
+                           ? static_cast<task_phase>(phase_byte)
+                           : task_phase::run;
+    const pid_t pid = at.process.pid();
+    unpost(task, at);
+    if (task.doomed == doom::cancelled || task.stop_asked) {
+        scheduler_.removed(task);
+        task.set_cancelled();
+        ++figures_.cancelled;
+        resolved.push_back(&task);
+        return;
+    }
+    std::exception_ptr error;
+    if (task.doomed == doom::timeout) {
+        scheduler_.removed(task);
+        ++figures_.timed_out;
+        error = std::make_exception_ptr(task_timeout(task.timeout, pid, task.name()));
+    } else {
+        events.push_back({.what = pool_event::kind::task_crashed,
+                          .pid = pid,
+                          .status = status,
+                          .task_name = task.name()});
+        if (scheduler_.crashed(task)) {
+            ++figures_.retried;
+            return;
+        }
+        ++figures_.crashed;
+        error = std::make_exception_ptr(worker_crashed(status, pid, phase, task.name()));
+    }
+    if (task.what.chunk) {
+        task.set_partial(at.box->partial_items_of(task.id), std::move(error));
+    } else {
+        task.set_error(std::move(error));
+    }
+    resolved.push_back(&task);
+}
+
+void pool_core::give_up(const std::string& cause, std::vector<remote_task*>& resolved) {
+    if (!broken_) broken_ = cause;
+    while (auto* node = scheduler_.first_waiting()) {
+        auto& task = static_cast<remote_task&>(*node);
+        scheduler_.removed(task);
+        task.set_error(std::make_exception_ptr(pool_broken(*broken_)));
+        ++figures_.failed;
+        resolved.push_back(&task);
+    }
+    room_.notify_all();
+}
+
+void pool_core::emit(const pool_event& event) noexcept {
+    if (!options_.on_event) return;
+    try {
+        options_.on_event(event);
+    } catch (...) {
+        // Documented: an observer's trouble is its own.
+    }
+}
+
+void pool_core::report_callback_failure(const std::exception_ptr& error,
+                                        const std::string& task) noexcept {
+    pool_event event{.what = pool_event::kind::callback_failed, .task_name = task};
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& thrown) {
+        event.message = thrown.what();
+    } catch (...) {
+        event.message = "an exception of a type that is not derived from std::exception";
+    }
+    emit(event);
+}
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,229 @@
+// The loop thread: collects results, sleeps when there are none, watches the clocks of running tasks.
+#include "pool/pool_core.hpp"
+
+#include "os/doorbell.hpp"
+#include "os/spin.hpp"
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+
+namespace bulkhead::detail {
+namespace {
+
+/// Results often come one after another; a sleep and a wake-up cost some fifty microseconds here.
+constexpr std::chrono::microseconds spin_before_sleep{20};
+/// Results taken from one worker before another is looked at.
+constexpr std::size_t batch_max = 128;
+/// Rounds of the loop between two looks at timers and deaths while results keep coming.
+constexpr unsigned rounds_per_poll = 64;
+/// How long a task must have run before the tasks that wait behind it are given to idle workers.
+constexpr std::chrono::milliseconds balance_after{1};
+
+}  // namespace
+
+void pool_core::run() {
+    os::spinner spinner(spin_before_sleep);
+    unsigned round = 0;
+    while (true) {
+        if (collect_all()) {
+            spinner.reset();
+            if (++round % rounds_per_poll == 0) io_.poll();
+            continue;
+        }
+        io_.poll();
+        if (ending_ && workers_gone()) return;
+        if (handed_.load(std::memory_order_relaxed) != 0 && spinner.spin()) continue;
+        for (const auto& at : seats_) {
+            if (at->box) at->box->parent_sleeps(true);
+        }
+        if (!any_results()) io_.run_one();
+        for (const auto& at : seats_) {
+            if (at->box) at->box->parent_sleeps(false);
+        }
+        spinner.reset();
+    }
+}
+
+bool pool_core::any_results() const noexcept {
+    return std::any_of(seats_.begin(), seats_.end(),
+                       [](const auto& at) { return at->box && at->box->results_waiting(); });
+}
+
+bool pool_core::workers_gone() const noexcept {
+    return std::all_of(seats_.begin(), seats_.end(), [](const auto& at) { return !at->box; });
+}
+
+void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max) {
+    seat& at = *seats_[worker];
+    for (std::size_t i = 0; i != count_max; ++i) {
+        channel::result_envelope envelope;
+        const auto got = at.box->collect(envelope);
+        if (got == channel::mail::poisoned) at.lied = true;  // or died inside; its end tells
+        if (got != channel::mail::ok) return;
+        try {
+            batch.push_back({worker, envelope, at.box->result_bytes(envelope)});
+        } catch (const error&) {
+            at.lied = true;
+            return;
+        }
+    }
+}
+
+bool pool_core::collect_all() {
+    if (!any_results()) return false;
+    std::vector<collected> batch;
+    batch.reserve(batch_max);
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        if (seats_[i]->box && !seats_[i]->lied && seats_[i]->box->results_waiting()) {
+            drain(i, batch, batch_max);
+        }
+    }
+    std::vector<remote_task*> resolved;
+    resolved.reserve(batch.size());
+    accept(batch, resolved);
+    const bool progress = !batch.empty();
+    resolve_all(resolved);
+    return progress;
+}
+
+void pool_core::accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved) {
+    lock held(mutex_);
+    for (auto& result : batch) accept_one(result, resolved);
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        if (seats_[i]->lied && seats_[i]->box) {
+            if (scheduler_.step(i) == fsm::worker_step::ready) scheduler_.condemn(i);
+            seats_[i]->process.signal_group(SIGKILL);
+        }
+    }
+    dispatch();
+    if (!balance_armed_ && scheduler_.overloaded() != fsm::no_worker) {
+        balance_armed_ = true;
+        balance_timer_.expires_after(balance_after);
+        balance_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+            if (!cancelled) rebalance();
+        });
+    }
+    wake_waiters(held);
+}
+
+void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolved) {
+    seat& at = *seats_[result.worker];
+    const auto& envelope = result.envelope;
+    remote_task* task = find(result.worker, envelope.id);
+    const bool known_kind = envelope.kind >= 1 && envelope.kind <= 3;
+    const auto kind = static_cast<channel::result_kind>(envelope.kind);
+    if (task == nullptr || task->slot != envelope.slot || !known_kind ||
+        (kind == channel::result_kind::items) > task->what.chunk) {
+        at.lied = true;  // a result for nobody
+        return;
+    }
+    at.box->release_result(envelope);
+    if (task->doomed != doom::none) return;  // decided already; its worker's end settles it
+    unpost(*task, at);
+    scheduler_.finished(*task, envelope.run_ns);
+    ++at.tasks_done;
+    if (task->stop_asked) {
+        task->set_cancelled();
+        ++figures_.cancelled;
+    } else {
+        ++(kind == channel::result_kind::exception ? figures_.failed : figures_.succeeded);
+        task->set_result(kind, std::move(result.bytes), at.process.pid(), envelope.run_ns);
+    }
+    resolved.push_back(task);
+}
+
+void pool_core::resolve_all(std::vector<remote_task*>& resolved) {
+    for (auto* task : resolved) task->resolve();
+    resolved.clear();
+}
+
+void pool_core::arm_watch(worker_index worker) {
+    {
+        const lock held(mutex_);
+        if (std::exchange(seats_[worker]->watch_armed, true)) return;
+    }
+    watch(worker);
+}
+
+void pool_core::watch(worker_index worker) {
+    using std::chrono::nanoseconds;
+    lock held(mutex_);
+    seat& at = *seats_[worker];
+    at.watch_armed = false;
+    if (!at.box) return;
+    const auto now = channel::monotonic_ns();
+    const auto running = channel::current_id(at.box->current());
+    std::optional<nanoseconds> next;
+    for (auto* node = scheduler_.ledger(worker).front(); node != nullptr;) {
+        auto& task = static_cast<remote_task&>(*node);
+        node = node->next;
+        if (task.doomed != doom::none) continue;
+        // A stop request is a timeout too: of the grace in which the task may end by itself.
+        const auto limit = task.stop_asked ? options_.kill_grace : task.timeout;
+        if (limit.count() == 0 && !task.stop_asked) continue;
+        nanoseconds left = limit;  // it has not begun: it cannot be late sooner
+        if (task.id == running) {
+            if (task.stop_asked && task.stop_deadline_ns == 0) {
+                task.stop_deadline_ns = now + static_cast<std::uint64_t>(limit.count());
+            }
+            const auto started = std::min(at.box->started_ns(), now);
+            left = task.stop_asked
+                       ? nanoseconds(static_cast<std::int64_t>(task.stop_deadline_ns - now))
+                       : limit - nanoseconds(static_cast<std::int64_t>(now - started));
+            if (left.count() <= 0) {
+                if (condemn(task, task.stop_asked ? doom::cancelled : doom::timeout) ==
+                    condemned::yes) {
+                    return;
+                }
+                // It ended this very moment, or its worker is stuck in its queue: look again.
+                left = std::chrono::milliseconds(1);
+                next = left;
+                break;  // condemn() has changed the ledger
+            }
+        }
+        if (!next || left < *next) next = left;
+    }
+    if (!next) return;
+    at.watch_armed = true;
+    at.watch_timer.expires_after(*next);
+    at.watch_timer.async_wait([this, worker](const boost::system::error_code& cancelled) {
+        if (!cancelled) watch(worker);
+    });
+}
+
+void pool_core::rebalance() {
+    const lock held(mutex_);
+    balance_armed_ = false;
+    const auto from = scheduler_.overloaded();
+    if (from == fsm::no_worker) return;
+    // Half of what waits there; the rest may be next in a moment, or be taken at the next look.
+    const std::size_t waiting = scheduler_.ledger(from).size() - 1;
+    (void)take_back_all(from, (waiting + 1) / 2);
+    dispatch();
+    if (scheduler_.overloaded() == fsm::no_worker) return;
+    balance_armed_ = true;
+    balance_timer_.expires_after(balance_after);
+    balance_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+        if (!cancelled) rebalance();
+    });
+}
+
+void pool_core::part_with_idle_workers() {
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        seat& at = *seats_[i];
+        at.restart_timer.cancel();
+        if (!at.box || at.hung_up) continue;
+        at.hung_up = true;
+        at.box->hang_up();
+        if (scheduler_.step(i) == fsm::worker_step::condemned) continue;  // being killed
+        at.kill_timer.expires_after(options_.kill_grace);
+        at.kill_timer.async_wait(
+            [this, i, generation = at.generation](const boost::system::error_code& cancelled) {
+                if (cancelled || seats_[i]->generation != generation) return;
+                seats_[i]->process.signal_group(SIGKILL);
+            });
+    }
+}
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,31 @@
+// process_pool's members, each a call into the core.
+#include <bulkhead/process_pool.hpp>
+
+#include "pool/pool_core.hpp"
+
+namespace bulkhead {
+
+process_pool::process_pool(process_pool_options options)
+    : core_(std::make_shared<detail::pool_core>(std::move(options))) {
+    core_->start();
+}
+
+process_pool::~process_pool() { core_->finish(); }
+
+void process_pool::close() { core_->close(); }
+
+void process_pool::join() { core_->join(); }
+
+void process_pool::shutdown(const shutdown_options& options) {
+    core_->close();
+    if (options.cancel_queued) core_->cancel_queued();
+    if (options.wait) core_->finish();
+}
+
+void process_pool::terminate() { core_->terminate(); }
+
+std::vector<worker_info> process_pool::workers() const { return core_->workers(); }
+
+pool_stats process_pool::stats() const { return core_->stats(); }
+
+}  // namespace bulkhead

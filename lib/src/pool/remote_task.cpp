@@ -1,0 +1,120 @@
+// Outcomes of a task, and what its futures ask of the pool.
+#include "pool/remote_task.hpp"
+
+#include "pool/exception_travel.hpp"
+#include "pool/pool_core.hpp"
+
+namespace bulkhead::detail {
+
+remote_task::remote_task(std::weak_ptr<pool_core> core, const submission& submitted,
+                         const task_options& options, std::chrono::nanoseconds time_limit)
+    : what(submitted), timeout(time_limit), core_(std::move(core)) {
+    priority = options.priority;
+    retries_left = static_cast<std::uint32_t>(options.retries);
+    if (!options.name.empty()) name_ = std::make_unique<std::string>(options.name);
+}
+
+bool remote_task::running() const {
+    if (done()) return false;
+    const auto core = core_.lock();
+    return core && core->is_running(*this);
+}
+
+bool remote_task::cancel() {
+    if (const auto core = core_.lock()) return core->cancel(*this);
+    return cancelled();
+}
+
+void remote_task::abandon() {
+    if (done()) return;
+    if (const auto core = core_.lock()) core->abandon(*this);
+}
+
+void remote_task::take(result_reader read, void* out) {
+    const auto held = std::move(bytes);
+    switch (outcome_) {
+        case outcome::value:
+        case outcome::items: {
+            decoder in(held.bytes());
+            read(in, out);
+            return;
+        }
+        case outcome::exception:
+            throw_remote(held.bytes(), pid_, name());
+        case outcome::failed:
+            std::rethrow_exception(error_);
+        case outcome::cancelled: {
+            const std::string known_as = name();
+            throw task_cancelled(known_as.empty()
+                                     ? "bulkhead: the task was cancelled"
+                                     : "bulkhead: task '" + known_as + "' was cancelled");
+        }
+        case outcome::none:
+            break;
+    }
+    throw usage_error("bulkhead: the task's result was taken before it was there");
+}
+
+void remote_task::set_arguments(task_encoder& encoded) {
+    if (encoded.shared()) {
+        bytes = channel::payload(encoded.shared(), encoded.size());
+    } else {
+        bytes.assign(encoded.bytes());
+    }
+    if (!encoded.kept().empty()) {
+        kept_ =
+            std::make_unique<std::vector<std::shared_ptr<const void>>>(std::move(encoded.kept()));
+    }
+}
+
+void remote_task::drop_arguments() noexcept { kept_.reset(); }
+
+void remote_task::set_result(channel::result_kind kind, channel::payload result, pid_t by,
+                             std::uint64_t run_ns) {
+    drop_arguments();
+    bytes = std::move(result);
+    pid_ = by;
+    run_ns_ = run_ns;
+    switch (kind) {
+        case channel::result_kind::value:
+            outcome_ = outcome::value;
+            break;
+        case channel::result_kind::exception:
+            outcome_ = outcome::exception;
+            break;
+        case channel::result_kind::items:
+            outcome_ = outcome::items;
+            break;
+    }
+}
+
+void remote_task::set_error(std::exception_ptr error) {
+    drop_arguments();
+    bytes.clear();
+    error_ = std::move(error);
+    outcome_ = outcome::failed;
+}
+
+void remote_task::set_partial(channel::payload items, std::exception_ptr error) {
+    drop_arguments();
+    bytes = std::move(items);
+    error_ = std::move(error);
+    outcome_ = outcome::items;
+}
+
+void remote_task::set_cancelled() {
+    drop_arguments();
+    bytes.clear();
+    outcome_ = outcome::cancelled;
+}
+
+void remote_task::resolve() noexcept {
+    finish();
+    release();
+}
+
+void remote_task::callback_failed(std::exception_ptr error) noexcept {
+    if (const auto core = core_.lock()) core->report_callback_failure(error, name());
+}
+
+}  // namespace bulkhead::detail

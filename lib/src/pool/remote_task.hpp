@@ -1,0 +1,82 @@
+// A task of a process_pool: the future's shared state and the scheduler's node in one object.
+#pragma once
+
+#include "channel/envelope.hpp"
+#include "channel/payload.hpp"
+#include "fsm/scheduler.hpp"
+
+#include <bulkhead/detail/future_state.hpp>
+#include <bulkhead/detail/pool_access.hpp>
+#include <bulkhead/error.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace bulkhead::detail {
+
+/// Why a task's worker is being killed. The first reason wins.
+enum class doom : std::uint8_t { none, cancelled, timeout };
+
+enum class outcome : std::uint8_t { none, value, exception, items, failed, cancelled };
+
+/// The pool's lock guards all but the outcome, which belongs to the pool until finish() and to the
+/// futures after it. References: one of the futures, one of the pool until the task has ended.
+class remote_task final : public future_state, public fsm::task_node {
+public:
+    remote_task(std::weak_ptr<pool_core> core, const submission& what, const task_options& options,
+                std::chrono::nanoseconds timeout);
+
+    [[nodiscard]] bool running() const override;
+    [[nodiscard]] bool cancelled() const override {
+        return done() && outcome_ == outcome::cancelled;
+    }
+    bool cancel() override;
+    void abandon() override;
+    void take(result_reader read, void* out) override;
+    [[nodiscard]] std::exception_ptr item_error() override { return error_; }
+    [[nodiscard]] std::chrono::nanoseconds run_time() const override {
+        return std::chrono::nanoseconds(run_ns_);
+    }
+
+    [[nodiscard]] std::string name() const { return name_ ? *name_ : std::string(); }
+
+    // ---- the pool's
+    void set_arguments(task_encoder& encoded);
+    void set_result(channel::result_kind kind, channel::payload bytes, pid_t pid,
+                    std::uint64_t run_ns);
+    void set_error(std::exception_ptr error);
+    /// A chunk's worker ended: the items it had finished, and what became of the next.
+    void set_partial(channel::payload items, std::exception_ptr error);
+    void set_cancelled();
+    /// The outcome is set: tells the world, and drops the pool's reference.
+    void resolve() noexcept;
+
+    submission what;
+    std::uint32_t slot = 0;
+    std::uint32_t placed_where = 0;
+    std::uint64_t placed_offset = 0;
+    std::chrono::nanoseconds timeout;
+    doom doomed = doom::none;
+    bool stop_asked = false;
+    std::uint64_t stop_deadline_ns = 0;
+    /// Arguments before the outcome, the result's bytes after it.
+    channel::payload bytes;
+
+private:
+    void callback_failed(std::exception_ptr error) noexcept override;
+    void drop_arguments() noexcept;
+
+    std::weak_ptr<pool_core> core_;
+    std::unique_ptr<std::string> name_;
+    std::unique_ptr<std::vector<std::shared_ptr<const void>>> kept_;
+    std::exception_ptr error_;
+    std::uint64_t run_ns_ = 0;
+    pid_t pid_ = 0;
+    outcome outcome_ = outcome::none;
+};
+
+}  // namespace bulkhead::detail

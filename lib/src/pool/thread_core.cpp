@@ -1,0 +1,322 @@
+// Tasks of a thread_pool: queued by priority, each posted to Asio as "run the best that waits".
+#include "pool/thread_core.hpp"
+
+#include "os/spawn.hpp"
+#include "pool/exception_travel.hpp"
+
+#include <bulkhead/error.hpp>
+#include <bulkhead/thread_pool.hpp>
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <unistd.h>
+
+namespace bulkhead::detail {
+namespace {
+
+/// Which pool's thread this is.
+thread_local const thread_core* current_core = nullptr;
+
+thread_pool_options checked(thread_pool_options options) {
+    if (options.workers < 0 || options.workers > workers_max) {
+        throw usage_error("bulkhead: a thread_pool takes 1 to " + std::to_string(workers_max) +
+                          " workers, or 0 for one per CPU");
+    }
+    if (options.backlog_max == 0) {
+        throw usage_error(
+            "bulkhead: backlog_max is 0, so no task could ever wait: give at least 1");
+    }
+    return options;
+}
+
+}  // namespace
+
+thread_core::thread_core(thread_pool_options options)
+    : options_(checked(std::move(options))),
+      threads_(options_.workers == 0 ? os::usable_cpus()
+                                     : static_cast<std::size_t>(options_.workers)),
+      threads_pool_(threads_) {}
+
+state_ptr thread_core::submit(const task_options& options, bool wait,
+                              const std::function<local_state*(thread_core&)>& make) {
+    if (options.timeout.count() != 0) {
+        throw usage_error(
+            "bulkhead: a thread_pool cannot keep a task's timeout, since a thread cannot be "
+            "killed: "
+            "use a process_pool, or a std::stop_token in the task");
+    }
+    std::unique_lock held(mutex_);
+    const auto check_open = [&] {
+        if (closed_) {
+            throw pool_closed("bulkhead: a task was submitted to a pool that has been closed");
+        }
+    };
+    check_open();
+    if (full()) {
+        if (!wait) return {};
+        // A task or callback of this very pool would wait for itself.
+        if (!on_own_thread()) {
+            room_.wait(held, [&] { return !full() || closed_; });
+            check_open();
+        }
+    }
+    state_ptr state(make(*this));
+    backlog_[options.priority].push_back(state);
+    ++queued_;
+    ++unresolved_;
+    ++figures_.submitted;
+    held.unlock();
+    boost::asio::post(threads_pool_, [self = shared_from_this()] { self->run_one(); });
+    return state;
+}
+
+void thread_core::run_one() {
+    current_core = this;
+    state_ptr state;
+    {
+        const std::lock_guard held(mutex_);
+        const auto best = std::find_if(backlog_.begin(), backlog_.end(),
+                                       [](const auto& entry) { return !entry.second.empty(); });
+        if (best == backlog_.end()) return;  // it was cancelled
+        state = std::move(best->second.front());
+        best->second.pop_front();
+        --queued_;
+        auto& task = static_cast<local_state&>(*state);
+        task.step_.store(local_state::step::running);
+        running_.emplace(&task, running_task{std::this_thread::get_id(), task.name_, task.stop_});
+    }
+    auto& task = static_cast<local_state&>(*state);
+    std::exception_ptr error;
+    try {
+        task.run();
+    } catch (...) {
+        error = as_remote(std::current_exception(), task.name_);
+    }
+    task.drop();
+    end(state, std::move(error));
+}
+
+void thread_core::end(const state_ptr& state, std::exception_ptr error) {
+    auto& task = static_cast<local_state&>(*state);
+    {
+        const std::lock_guard held(mutex_);
+        running_.erase(&task);
+        ++(error ? figures_.failed : figures_.succeeded);
+        ++tasks_done_[std::this_thread::get_id()];
+        task.step_.store(local_state::step::done);
+    }
+    room_.notify_one();
+    task.error_ = std::move(error);
+    task.finish();
+    const std::lock_guard held(mutex_);
+    if (--unresolved_ == 0) idle_.notify_all();
+}
+
+bool thread_core::cancel(local_state& state) {
+    std::unique_lock held(mutex_);
+    switch (state.step_.load()) {
+        case local_state::step::done:
+            return state.cancelled();
+        case local_state::step::running: {
+            std::stop_source stop = state.stop_;
+            held.unlock();
+            stop.request_stop();  // runs the task's stop callbacks
+            return false;
+        }
+        case local_state::step::queued:
+            break;
+    }
+    auto& waiting = backlog_.at(state.priority_);
+    const auto at = std::find_if(waiting.begin(), waiting.end(),
+                                 [&](const auto& other) { return other.get() == &state; });
+    const state_ptr kept = std::move(*at);
+    waiting.erase(at);
+    --queued_;
+    ++figures_.cancelled;
+    state.was_cancelled_.store(true);
+    state.step_.store(local_state::step::done);
+    held.unlock();
+    room_.notify_one();
+    state.drop();
+    state.finish();
+    held.lock();
+    if (--unresolved_ == 0) idle_.notify_all();
+    return true;
+}
+
+void thread_core::abandon(local_state& state) {
+    if (state.step_.load() == local_state::step::queued) (void)cancel(state);
+}
+
+void thread_core::close() {
+    {
+        const std::lock_guard held(mutex_);
+        closed_ = true;
+    }
+    room_.notify_all();
+}
+
+void thread_core::join() {
+    if (on_own_thread()) {
+        throw usage_error("bulkhead: join() from one of the pool's own tasks would wait for ever");
+    }
+    std::unique_lock held(mutex_);
+    idle_.wait(held, [&] { return unresolved_ == 0; });
+}
+
+void thread_core::cancel_queued() {
+    while (true) {
+        state_ptr next;
+        {
+            const std::lock_guard held(mutex_);
+            for (const auto& [priority, waiting] : backlog_) {
+                if (!waiting.empty()) next = waiting.back();
+            }
+        }
+        if (!next) return;
+        (void)next->cancel();
+    }
+}
+
+void thread_core::stop_running() {
+    std::vector<std::stop_source> sources;
+    {
+        const std::lock_guard held(mutex_);
+        for (const auto& [state, task] : running_) sources.push_back(task.stop);
+    }
+    for (auto& source : sources) source.request_stop();
+}
+
+void thread_core::finish() {
+    const std::lock_guard once(finish_mutex_);
+    if (finished_) return;
+    close();
+    join();
+    threads_pool_.join();
+    finished_ = true;
+}
+
+bool thread_core::on_own_thread() const { return current_core == this; }
+
+std::vector<worker_info> thread_core::workers() const {
+    const std::lock_guard held(mutex_);
+    std::vector<worker_info> all;
+    for (const auto& [state, task] : running_) {
+        worker_info info{.pid = ::getpid(), .state = worker_state::busy, .task_name = task.name};
+        if (const auto done = tasks_done_.find(task.thread); done != tasks_done_.end()) {
+            info.tasks_done = done->second;
+        }
+        all.push_back(std::move(info));
+    }
+    for (const auto& [thread, done] : tasks_done_) {
+        const bool busy = std::any_of(running_.begin(), running_.end(), [&](const auto& entry) {
+            return entry.second.thread == thread;
+        });
+        if (!busy) {
+            all.push_back({.pid = ::getpid(), .state = worker_state::idle, .tasks_done = done});
+        }
+    }
+    while (all.size() < threads_) {
+        all.push_back({.pid = ::getpid(), .state = worker_state::idle});
+    }
+    return all;
+}
+
+pool_stats thread_core::stats() const {
+    const std::lock_guard held(mutex_);
+    pool_stats figures = figures_;
+    figures.queued = queued_;
+    figures.running = running_.size();
+    return figures;
+}
+
+void thread_core::report_callback_failure(const std::exception_ptr& error,
+                                          const std::string& task) noexcept {
+    if (!options_.on_event) return;
+    pool_event event{.what = pool_event::kind::callback_failed, .task_name = task};
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& thrown) {
+        event.message = thrown.what();
+    } catch (...) {
+        event.message = "an exception of a type that is not derived from std::exception";
+    }
+    try {
+        options_.on_event(event);
+    } catch (...) {
+        // Documented: an observer's trouble is its own.
+    }
+}
+
+// ---- the tasks
+
+local_state::local_state(thread_core& core, const task_options& options)
+    : core_(core.weak_from_this()), priority_(options.priority), name_(options.name) {}
+
+local_state::~local_state() = default;
+
+bool local_state::running() const { return step_.load() == step::running; }
+
+bool local_state::cancelled() const { return done() && was_cancelled_.load(); }
+
+bool local_state::cancel() {
+    if (const auto core = core_.lock()) return core->cancel(*this);
+    return cancelled();
+}
+
+void local_state::abandon() {
+    if (const auto core = core_.lock()) core->abandon(*this);
+}
+
+void local_state::take(result_reader, void* out) {
+    if (was_cancelled_.load()) {
+        throw task_cancelled(name_.empty() ? "bulkhead: the task was cancelled"
+                                           : "bulkhead: task '" + name_ + "' was cancelled");
+    }
+    if (error_) std::rethrow_exception(error_);
+    take_value(out);
+}
+
+void local_state::callback_failed(std::exception_ptr error) noexcept {
+    if (const auto core = core_.lock()) core->report_callback_failure(error, name_);
+}
+
+state_ptr submit_local(thread_core& core, const task_options& options, bool wait,
+                       const std::function<local_state*(thread_core&)>& make) {
+    return core.submit(options, wait, make);
+}
+
+std::size_t worker_count(const thread_core& core) { return core.worker_count(); }
+
+}  // namespace bulkhead::detail
+
+namespace bulkhead {
+
+thread_pool::thread_pool(thread_pool_options options)
+    : core_(std::make_shared<detail::thread_core>(std::move(options))) {}
+
+thread_pool::~thread_pool() { core_->finish(); }
+
+void thread_pool::close() { core_->close(); }
+
+void thread_pool::join() { core_->join(); }
+
+void thread_pool::shutdown(const shutdown_options& options) {
+    core_->close();
+    if (options.cancel_queued) core_->cancel_queued();
+    if (options.wait) core_->finish();
+}
+
+void thread_pool::terminate() {
+    core_->close();
+    core_->cancel_queued();
+    core_->stop_running();
+    core_->finish();
+}
+
+std::vector<worker_info> thread_pool::workers() const { return core_->workers(); }
+
+pool_stats thread_pool::stats() const { return core_->stats(); }
+
+}  // namespace bulkhead

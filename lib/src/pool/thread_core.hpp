@@ -1,0 +1,76 @@
+// The heart of thread_pool: a priority backlog in front of boost::asio::thread_pool.
+#pragma once
+
+#include <bulkhead/detail/local_state.hpp>
+#include <bulkhead/options.hpp>
+
+#include <boost/asio/thread_pool.hpp>
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace bulkhead::detail {
+
+class thread_core : public std::enable_shared_from_this<thread_core> {
+public:
+    /// Throws usage_error.
+    explicit thread_core(thread_pool_options options);
+
+    state_ptr submit(const task_options& options, bool wait,
+                     const std::function<local_state*(thread_core&)>& make);
+    bool cancel(local_state& state);
+    void abandon(local_state& state);
+    void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;
+
+    void close();
+    void join();
+    void cancel_queued();
+    void stop_running();
+    /// close(), join(), and the threads end. Once.
+    void finish();
+
+    [[nodiscard]] std::vector<worker_info> workers() const;
+    [[nodiscard]] pool_stats stats() const;
+    [[nodiscard]] std::size_t worker_count() const noexcept { return threads_; }
+
+private:
+    struct running_task {
+        std::thread::id thread;
+        std::string name;
+        std::stop_source stop;
+    };
+
+    void run_one();
+    void end(const state_ptr& state, std::exception_ptr error);
+    [[nodiscard]] bool full() const noexcept {
+        return queued_ + running_.size() >= threads_ + options_.backlog_max;
+    }
+    [[nodiscard]] bool on_own_thread() const;
+
+    thread_pool_options options_;
+    std::size_t threads_;
+
+    mutable std::mutex mutex_;
+    std::condition_variable room_;
+    std::condition_variable idle_;
+    std::map<std::int32_t, std::deque<state_ptr>, std::greater<>> backlog_;
+    std::map<local_state*, running_task> running_;
+    std::map<std::thread::id, std::uint64_t> tasks_done_;
+    std::size_t queued_ = 0;
+    std::size_t unresolved_ = 0;
+    bool closed_ = false;
+    pool_stats figures_;
+
+    std::mutex finish_mutex_;
+    bool finished_ = false;
+    boost::asio::thread_pool threads_pool_;  // last: its threads use the rest
+};
+
+}  // namespace bulkhead::detail

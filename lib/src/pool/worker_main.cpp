@@ -1,0 +1,219 @@
+// The worker's loop: receive, decode, run, encode, publish.
+#include "pool/worker_main.hpp"
+
+#include "channel/worker_port.hpp"
+#include "pool/chunk_record.hpp"
+#include "pool/exception_travel.hpp"
+
+#include <bulkhead/detail/task_encoder.hpp>
+#include <bulkhead/task.hpp>
+
+#include <condition_variable>
+#include <cstdio>
+#include <deque>
+#include <iostream>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+#include <unistd.h>
+
+namespace bulkhead::detail {
+namespace {
+
+using channel::result_kind;
+using channel::task_envelope;
+using channel::worker_port;
+
+/// Turns the parent's wish that a task stop into its stop_token. The thread exists once a task has
+/// taken a token, and looks only while such a task runs.
+class stop_watcher {
+public:
+    static constexpr std::chrono::milliseconds look_every{5};
+
+    explicit stop_watcher(const worker_port& port) : port_(port) {
+        std::thread([this] { run(); }).detach();  // ends with the process
+    }
+
+    std::stop_token watch(std::uint64_t id) {
+        const std::lock_guard lock(mutex_);
+        id_ = id;
+        source_ = std::stop_source();
+        wake_.notify_one();
+        return source_.get_token();
+    }
+    void done() {
+        const std::lock_guard lock(mutex_);
+        id_ = 0;
+    }
+
+private:
+    void run() {
+        std::unique_lock lock(mutex_);
+        while (true) {
+            if (id_ == 0) {
+                wake_.wait(lock);
+            } else if (port_.stop_requested(id_)) {
+                id_ = 0;
+                std::stop_source source = source_;
+                lock.unlock();
+                source.request_stop();  // runs the task's stop callbacks
+                lock.lock();
+            } else {
+                wake_.wait_for(lock, look_every);
+            }
+        }
+    }
+
+    const worker_port& port_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::uint64_t id_ = 0;
+    std::stop_source source_;
+};
+
+/// What handles in results name must outlive the moment in which the parent decodes them, whenever
+/// that is: the latest so many are kept.
+constexpr std::size_t kept_objects_max = 1024;
+
+class worker final : public task_context {
+public:
+    explicit worker(worker_port& port) : port_(port) {}
+
+    void run(const task_envelope& task) {
+        task_ = &task;
+        out_.clear();
+        block_ = {};
+        committed_items_ = committed_bytes_ = 0;
+        sent_ = false;
+        result_kind kind = task.chunk != 0 ? result_kind::items : result_kind::value;
+        try {
+            const auto entry = reinterpret_cast<task_entry>(resolve(task.entry));
+            decoder in(port_.arguments(task));
+            if (task.chunk != 0) block_ = port_.begin_chunk(task.id);
+            entry(in, out_, *this);
+        } catch (...) {
+            port_.drop_chunk();
+            kind = result_kind::exception;
+            out_.clear();
+            encode_current_exception(out_);
+        }
+        if (watcher_) watcher_->done();
+        keep_results();
+        flush_output();
+        if (sent_) return;
+        if (kind == result_kind::items) {
+            if (block_.empty()) {
+                give(kind, assembled_);
+            } else {
+                port_.finish_chunk(task, committed_bytes_);
+            }
+        } else {
+            give(kind, out_);
+        }
+    }
+
+    void enter(task_phase phase) override { port_.enter(task_->id, phase); }
+
+    std::stop_token stop_token() override {
+        if (!watcher_) watcher_.emplace(port_);
+        return watcher_->watch(task_->id);
+    }
+
+    void begin_item() override {
+        out_.clear();
+        threw_ = false;
+        port_.enter(task_->id, task_phase::decode);
+        port_.start_clock();
+    }
+
+    void item_failed() override {
+        out_.clear();
+        encode_current_exception(out_);
+        threw_ = true;
+    }
+
+    bool end_item() override {
+        keep_results();
+        const outcome_record record{threw_ ? 1U : 0U, out_.size()};
+        const std::size_t needed = sizeof record + padded(out_.size());
+        if (needed > block_.size() - committed_bytes_) {
+            // The block is full: what is in it and this item are all there is for now.
+            assembled_.clear();
+            assembled_.write_bytes(block_.data(), committed_bytes_);
+            append(assembled_, record);
+            port_.drop_chunk();
+            flush_output();
+            give(result_kind::items, assembled_);
+            sent_ = true;
+            return false;
+        }
+        std::byte* at = block_.data() + committed_bytes_;
+        std::memcpy(at, &record, sizeof record);
+        std::memcpy(at + sizeof record, out_.bytes().data(), out_.size());
+        committed_bytes_ += needed;
+        port_.commit_items(++committed_items_, committed_bytes_);
+        return !port_.abandoned(task_->id);
+    }
+
+private:
+    void append(task_encoder& to, const outcome_record& record) {
+        to.write_bytes(&record, sizeof record);
+        to.write_bytes(out_.bytes().data(), out_.size());
+        static constexpr std::byte padding[8]{};
+        to.write_bytes(padding, padded(out_.size()) - out_.size());
+    }
+
+    void give(result_kind kind, task_encoder& result) {
+        try {
+            port_.finish(*task_, kind, result.bytes(), result.shared());
+        } catch (...) {
+            // No memory for a large result: a small one says so.
+            result.clear();
+            encode_current_exception(result);
+            port_.finish(*task_, result_kind::exception, result.bytes(), nullptr);
+        }
+    }
+
+    void keep_results() {
+        for (auto& object : out_.kept()) kept_.push_back(std::move(object));
+        out_.kept().clear();
+        while (kept_.size() > kept_objects_max) kept_.pop_front();
+    }
+
+    worker_port& port_;
+    const task_envelope* task_ = nullptr;
+    task_encoder out_;
+    task_encoder assembled_;
+    std::span<std::byte> block_;
+    std::uint64_t committed_items_ = 0;
+    std::size_t committed_bytes_ = 0;
+    bool threw_ = false;
+    bool sent_ = false;
+    std::optional<stop_watcher> watcher_;
+    std::deque<std::shared_ptr<const void>> kept_;
+};
+
+}  // namespace
+
+void flush_output() noexcept {
+    try {
+        std::cout.flush();
+    } catch (...) {
+        // As at a program's end: nobody is left to hear of it.
+    }
+    (void)std::fflush(stdout);
+}
+
+void serve(const std::vector<int>& fds) {
+    auto port = worker_port::attach(fds);
+    if (port) {
+        worker self(*port);
+        task_envelope task;
+        while (port->next_task(task)) self.run(task);
+    }
+    flush_output();
+    // Like Python's workers: no destructors of globals, which belong to the program's own end.
+    ::_exit(0);
+}
+
+}  // namespace bulkhead::detail

@@ -1,0 +1,137 @@
+// The robust, error-checking, process-shared pthread mutex. What is protected is repaired by others.
+#include "ring/robust_mutex.hpp"
+
+#include "os/fd.hpp"
+
+#include <bulkhead/error.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <linux/futex.h>
+#include <new>
+#include <string>
+
+namespace bulkhead::ring {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// No wait in the kernel is longer.
+constexpr auto recheck_interval = 100ms;
+/// Looks at a taken lock before sleeping: about as long as a small message takes to copy.
+constexpr int spins_max = 200;
+
+[[noreturn]] void fail_damaged(const char* what, const std::string& why) {
+    throw error(std::string("bulkhead: the lock of ") + what + " is damaged: " + why);
+}
+
+timespec to_timespec(detail::deadline when) {
+    const std::chrono::nanoseconds since_boot = when.time_since_epoch();
+    timespec spec{};
+    spec.tv_sec = static_cast<time_t>(since_boot.count() / 1'000'000'000);
+    spec.tv_nsec = static_cast<long>(since_boot.count() % 1'000'000'000);
+    return spec;
+}
+
+/// What glibc writes into a mutex of our attributes, taken from a specimen.
+int expected_kind() {
+    static const int kind = [] {
+        alignas(64) unsigned char memory[sizeof(robust_mutex)] = {};
+        robust_mutex::construct(memory);
+        return reinterpret_cast<const pthread_mutex_t*>(memory)->__data.__kind;
+    }();
+    return kind;
+}
+
+}  // namespace
+
+void robust_mutex::construct(void* memory) {
+    pthread_mutexattr_t attributes;
+    ::pthread_mutexattr_init(&attributes);
+    ::pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    auto* mutex = new (memory) robust_mutex;
+    const int failure = ::pthread_mutex_init(&mutex->mutex_, &attributes);
+    ::pthread_mutexattr_destroy(&attributes);
+    if (failure != 0) throw error("bulkhead: cannot make a robust mutex: " + os::errno_text(failure));
+}
+
+std::uint32_t robust_mutex::word() const noexcept {
+    return static_cast<std::uint32_t>(__atomic_load_n(&mutex_.__data.__lock, __ATOMIC_RELAXED));
+}
+
+void robust_mutex::check(const char* what) const {
+    if (__atomic_load_n(&mutex_.__data.__kind, __ATOMIC_RELAXED) != expected_kind()) {
+        fail_damaged(what, "its kind is not what was written");
+    }
+}
+
+void robust_mutex::check_owner_exists(const char* what) const {
+    const std::uint32_t seen = word();
+    const auto owner = static_cast<pid_t>(seen & FUTEX_TID_MASK);
+    if (owner == 0 || (seen & FUTEX_OWNER_DIED) != 0) return;
+    // The kernel marks the lock as a dying thread's before its id is free, so a word that is still
+    // the same names no dead owner but one that never was.
+    if (::kill(owner, 0) != 0 && errno == ESRCH && word() == seen) {
+        fail_damaged(what, "its owner, thread " + std::to_string(owner) + ", does not exist");
+    }
+}
+
+acquired robust_mutex::done(int failure, const char* what) {
+    if (failure == 0) return acquired::clean;
+    if (failure == EOWNERDEAD) {
+        ::pthread_mutex_consistent(&mutex_);
+        return acquired::inherited;
+    }
+    if (failure == EDEADLK) {
+        throw usage_error(std::string("bulkhead: this thread has locked ") + what +
+                          " already; locking it again would wait for ever");
+    }
+    fail_damaged(what, os::errno_text(failure));
+}
+
+acquired robust_mutex::lock(detail::deadline until, const char* what) {
+    check(what);
+    int failure = ::pthread_mutex_trylock(&mutex_);
+    for (int spin = 0; failure == EBUSY && spin != spins_max; ++spin) {
+        spin_pause();
+        if (word() == 0) failure = ::pthread_mutex_trylock(&mutex_);
+    }
+    if (failure != EBUSY) return done(failure, what);
+    if (until == detail::wait_not_at_all) return acquired::no;
+    for (;;) {
+        const auto now = std::chrono::steady_clock::now();
+        const auto slice = std::min(until, now + recheck_interval);
+        const timespec spec = to_timespec(slice);
+        failure = ::pthread_mutex_clocklock(&mutex_, CLOCK_MONOTONIC, &spec);
+        if (failure != ETIMEDOUT) return done(failure, what);
+        if (slice == until) return acquired::no;
+        check(what);
+        check_owner_exists(what);
+    }
+}
+
+void robust_mutex::unlock(const char* what) {
+    check(what);
+    const int failure = ::pthread_mutex_unlock(&mutex_);
+    if (failure == 0) return;
+    if (failure == EPERM) {
+        throw usage_error(std::string("bulkhead: this thread unlocks ") + what +
+                          " without having locked it");
+    }
+    fail_damaged(what, os::errno_text(failure));
+}
+
+void robust_guard::release() noexcept {
+    if (how_ == acquired::no) return;
+    how_ = acquired::no;
+    try {
+        mutex_.unlock(what_);
+    } catch (const error&) {  // NOLINT(bugprone-empty-catch)
+    }
+}
+
+}  // namespace bulkhead::ring

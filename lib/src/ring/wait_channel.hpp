@@ -1,0 +1,96 @@
+// How processes sleep until something in shared memory changes, without a system call while nobody
+// sleeps, and without counting sleepers in a way that one who is killed could spoil.
+//
+//   waiter, under the lock:  looks, finds nothing; takes a ticket (registered + 1, and the sequence)
+//   waiter, lock released:   sleeps while the sequence is the ticket's, at most a heartbeat
+//   waker, under the lock:   changes the state; pending() tells whether anybody registered who is not
+//                            known to be gone
+//   waker, lock released:    sequence + 1, wakes; if nobody was there, writes down that everybody who
+//                            had registered by then is awake or dead (cleared)
+//
+// Who registers later is not covered by `cleared`, and who registered earlier and does not sleep yet
+// sees a changed sequence and does not sleep: so no wake-up is lost between these steps. One is lost
+// when the process that was woken is killed before it acts, or a waker between its change and its
+// wake; for these, every sleep ends after a heartbeat, and the waiter looks again.
+#pragma once
+
+#include "os/futex.hpp"
+
+#include <bulkhead/detail/deadline.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <cstdint>
+
+namespace bulkhead::ring {
+
+inline constexpr auto heartbeat = std::chrono::milliseconds(50);
+
+/// Lies in shared memory, all zero at first.
+class alignas(64) wait_channel {
+public:
+    struct ticket {
+        std::uint32_t sequence;
+    };
+
+    /// Under the lock.
+    [[nodiscard]] ticket enlist() noexcept {
+        registered_.fetch_add(1, std::memory_order_relaxed);
+        return {sequence_.load(std::memory_order_relaxed)};
+    }
+
+    /// Without the lock. Returns when woken, at the deadline, at a heartbeat, or without a reason.
+    void sleep(ticket mine, detail::deadline until) const {
+        const auto beat = std::chrono::steady_clock::now() + heartbeat;
+        os::futex_wait(sequence_, mine.sequence, std::min(until, beat), os::futex_scope::shared);
+    }
+
+    /// Under the lock: whether there may be sleepers.
+    [[nodiscard]] bool pending() const noexcept {
+        return registered() != cleared_.load(std::memory_order_relaxed);
+    }
+
+    /// Under the lock: what wake() wants to know.
+    [[nodiscard]] std::uint32_t registered() const noexcept {
+        return registered_.load(std::memory_order_relaxed);
+    }
+
+    /// Without the lock, after the change.
+    void wake(std::uint32_t registered_at_change, int count) noexcept {
+        sequence_.fetch_add(1, std::memory_order_relaxed);
+        if (os::futex_wake(sequence_, count, os::futex_scope::shared) == 0) {
+            cleared_.store(registered_at_change, std::memory_order_relaxed);
+        }
+    }
+
+private:
+    std::atomic<std::uint32_t> sequence_{0};
+    std::atomic<std::uint32_t> registered_{0};
+    std::atomic<std::uint32_t> cleared_{0};
+};
+static_assert(sizeof(wait_channel) == 64);
+
+/// A wake-up decided under the lock and given after it.
+class pending_wake {
+public:
+    /// Under the lock.
+    void decide(wait_channel& channel, int count = 1) noexcept {
+        if (!channel.pending()) return;
+        channel_ = &channel;
+        registered_ = channel.registered();
+        count_ = count;
+    }
+    /// Without the lock.
+    void give() noexcept {
+        if (channel_ != nullptr) channel_->wake(registered_, count_);
+    }
+
+private:
+    wait_channel* channel_ = nullptr;
+    std::uint32_t registered_ = 0;
+    int count_ = 0;
+};
+
+}  // namespace bulkhead::ring

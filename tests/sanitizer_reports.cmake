@@ -1,0 +1,10 @@
+# Fails with the text of every sanitizer report that a process of the tests left in REPORTS.
+file(GLOB files ${REPORTS}/*)
+foreach(file IN LISTS files)
+    file(READ ${file} text)
+    message("== ${file}\n${text}")
+endforeach()
+if(files)
+    list(LENGTH files count)
+    message(FATAL_ERROR "${count} processes were reported by a sanitizer")
+endif()
