@@ -19,6 +19,7 @@
 
 #include "channel/envelope.hpp"
 #include "channel/mailbox.hpp"
+#include "channel/payload.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -28,10 +29,11 @@ namespace bulkhead::channel {
 
 /// Tasks that may be at one worker at a time, and messages that a queue holds: it is never full.
 inline constexpr std::size_t slots_max = 256;
-/// Each direction's arena. Pages are allocated when touched.
-inline constexpr std::size_t arena_bytes = 8 << 20;
+/// Each direction's arena. Pages are allocated when touched, and stay for the next payload: fresh
+/// ones cost several times the copy that fills them.
+inline constexpr std::size_t arena_bytes = 64 << 20;
 /// Larger payloads get a segment of their own, so that an arena holds several.
-inline constexpr std::size_t arena_payload_bytes_max = 2 << 20;
+inline constexpr std::size_t arena_payload_bytes_max = detail::shared_payload_bytes_min;
 /// What the items of one chunk may write before it is given back as it is.
 inline constexpr std::size_t chunk_result_bytes = 256 * 1024;
 

@@ -31,7 +31,7 @@ private:
 };
 
 /// Payloads from this size on get a shared_payload at once.
-inline constexpr std::size_t shared_payload_bytes_min = 1 << 20;
+inline constexpr std::size_t shared_payload_bytes_min = 24 << 20;
 
 }  // namespace bulkhead::detail
 

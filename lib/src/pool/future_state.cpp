@@ -30,7 +30,9 @@ public:
     [[nodiscard]] bool cancelled() const override { return false; }
     bool cancel() override { return false; }
     void abandon() override {}
-    [[noreturn]] void take(result_reader, void*) override { std::rethrow_exception(error_); }
+    [[noreturn]] void take(result_reader, void*) override {
+        std::rethrow_exception(std::exchange(error_, nullptr));
+    }
 
 private:
     void callback_failed(std::exception_ptr) noexcept override {}
@@ -62,10 +64,13 @@ bool future_state::wait(std::optional<clock::time_point> deadline) {
     return true;
 }
 
-void future_state::finish() noexcept {
+bool future_state::publish() noexcept {
     // Release publishes the outcome to whoever sees the bit.
-    const auto before = word_.exchange(done_bit, std::memory_order_acq_rel);
-    if ((before & waiters_bit) != 0) {
+    return (word_.exchange(done_bit, std::memory_order_acq_rel) & waiters_bit) != 0;
+}
+
+void future_state::tell(bool has_waiters) noexcept {
+    if (has_waiters) {
         os::futex_wake(word_, INT_MAX, os::futex_scope::process_private);
     }
     callback* newest = callbacks_.exchange(sealed<callback>(), std::memory_order_acq_rel);

@@ -85,6 +85,12 @@ bool pool_core::on_loop_thread() const noexcept {
 }
 
 void pool_core::check_open() const {
+    if (in_a_fork()) {
+        throw usage_error(
+            "bulkhead: a process_pool was used in a fork of the process that made it: make the "
+            "pool "
+            "after the fork");
+    }
     if (broken_) throw pool_broken(*broken_);
     if (closed_) throw pool_closed("bulkhead: a task was submitted to a pool that has been closed");
 }
@@ -127,11 +133,13 @@ bool pool_core::cancel(remote_task& task) {
     lock held(mutex_);
     for (int attempt = 0; task.step != fsm::task_step::gone; ++attempt) {
         if (task.step == fsm::task_step::waiting) {
+            std::vector<remote_task*> resolved;
             scheduler_.removed(task);
             task.set_cancelled();
             ++figures_.cancelled;
+            ended(task, resolved);
             wake_waiters(held);
-            task.resolve();
+            resolve_all(resolved);
             return true;
         }
         if (task.doomed != doom::none) break;
@@ -167,20 +175,26 @@ void pool_core::abandon(remote_task& task) {
             (void)take_back_all(task.worker, fsm::window_max);
         }
     }
-    const bool waits = task.step == fsm::task_step::waiting;
-    if (waits) {
+    std::vector<remote_task*> resolved;
+    if (task.step == fsm::task_step::waiting) {
         scheduler_.removed(task);
         task.set_cancelled();
         ++figures_.cancelled;
+        ended(task, resolved);
     }
     dispatch();
     wake_waiters(held);
-    if (waits) task.resolve();
+    resolve_all(resolved);
+}
+
+void pool_core::ended(remote_task& task, std::vector<remote_task*>& resolved) {
+    resolved.push_back(&task);
+    ++resolving_;
 }
 
 void pool_core::wake_waiters(lock& held) {
     const bool room = submitters_waiting_ != 0 && !backlog_full();
-    const bool idle = unresolved() == 0;
+    const bool idle = unresolved() + resolving_ == 0;
     held.unlock();
     if (room) room_.notify_all();
     if (idle) idle_.notify_all();
@@ -200,7 +214,7 @@ void pool_core::join() {
             "bulkhead: join() from a callback of the pool itself would wait for ever");
     }
     lock held(mutex_);
-    idle_.wait(held, [&] { return unresolved() == 0; });
+    idle_.wait(held, [&] { return unresolved() + resolving_ == 0; });
 }
 
 void pool_core::cancel_queued() {

@@ -8,6 +8,7 @@
 
 #include "channel/compartment.hpp"
 #include "fsm/scheduler.hpp"
+#include "os/fork_count.hpp"
 #include "os/spawn.hpp"
 #include "pool/remote_task.hpp"
 
@@ -55,6 +56,8 @@ public:
     [[nodiscard]] std::vector<worker_info> workers() const;
     [[nodiscard]] pool_stats stats() const;
     [[nodiscard]] std::size_t worker_count() const noexcept { return seats_.size(); }
+    /// This process is a fork of the pool's: its threads and workers are not here.
+    [[nodiscard]] bool in_a_fork() const noexcept { return os::fork_count() != forks_; }
 
 private:
     using worker_index = fsm::worker_index;
@@ -93,6 +96,8 @@ private:
     [[nodiscard]] bool backlog_full() const noexcept;
     [[nodiscard]] bool on_loop_thread() const noexcept;
     void check_open() const;
+    /// Notes a task that has its outcome, for resolve_all() once the lock is free.
+    void ended(remote_task& task, std::vector<remote_task*>& resolved);
     void wake_waiters(lock& held);
 
     // ---- pool_dispatch.cpp: tasks to and from workers, under the lock
@@ -150,6 +155,7 @@ private:
     std::vector<std::unique_ptr<seat>> seats_;
     pool_stats figures_;
     std::uint64_t last_id_ = 0;
+    std::size_t resolving_ = 0;  // ended for the scheduler, not yet told to their futures
     std::size_t submitters_waiting_ = 0;
     bool closed_ = false;
     bool ending_ = false;
@@ -158,6 +164,7 @@ private:
     bool retry_wanted_ = false;
 
     std::atomic<std::size_t> handed_{0};  // scheduler_.handed(), for the loop to look at
+    const unsigned forks_ = os::fork_count();
     std::thread loop_;
     std::atomic<std::thread::id> loop_id_{};
     std::mutex finish_mutex_;

@@ -118,7 +118,6 @@ pool_core::condemned pool_core::condemn(remote_task& task, doom why) {
         if (task.step == fsm::task_step::handed) dispatch();
         return entered ? condemned::not_running : condemned::busy;
     }
-    // Not entered: the worker itself is inside its queue, that is, in no task's code.
     task.doomed = why;
     scheduler_.condemn(worker);
     kill_worker(worker);
@@ -132,7 +131,7 @@ void pool_core::cancel_waiting(std::vector<remote_task*>& resolved) {
         scheduler_.removed(task);
         task.set_cancelled();
         ++figures_.cancelled;
-        resolved.push_back(&task);
+        ended(task, resolved);
     }
 }
 

@@ -221,7 +221,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const process
         scheduler_.removed(task);
         task.set_cancelled();
         ++figures_.cancelled;
-        resolved.push_back(&task);
+        ended(task, resolved);
         return;
     }
     std::exception_ptr error;
@@ -246,7 +246,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const process
     } else {
         task.set_error(std::move(error));
     }
-    resolved.push_back(&task);
+    ended(task, resolved);
 }
 
 void pool_core::give_up(const std::string& cause, std::vector<remote_task*>& resolved) {
@@ -256,7 +256,7 @@ void pool_core::give_up(const std::string& cause, std::vector<remote_task*>& res
         scheduler_.removed(task);
         task.set_error(std::make_exception_ptr(pool_broken(*broken_)));
         ++figures_.failed;
-        resolved.push_back(&task);
+        ended(task, resolved);
     }
     room_.notify_all();
 }

@@ -130,11 +130,19 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
         ++(kind == channel::result_kind::exception ? figures_.failed : figures_.succeeded);
         task->set_result(kind, std::move(result.bytes), at.process.pid(), envelope.run_ns);
     }
-    resolved.push_back(task);
+    ended(*task, resolved);
 }
 
 void pool_core::resolve_all(std::vector<remote_task*>& resolved) {
-    for (auto* task : resolved) task->resolve();
+    if (resolved.empty()) return;
+    std::vector<bool> waited_for(resolved.size());
+    for (std::size_t i = 0; i != resolved.size(); ++i) waited_for[i] = resolved[i]->publish();
+    for (std::size_t i = 0; i != resolved.size(); ++i) {
+        resolved[i]->tell_and_release(waited_for[i]);
+    }
+    lock held(mutex_);
+    resolving_ -= resolved.size();
+    wake_waiters(held);
     resolved.clear();
 }
 

@@ -10,7 +10,14 @@ process_pool::process_pool(process_pool_options options)
     core_->start();
 }
 
-process_pool::~process_pool() { core_->finish(); }
+process_pool::~process_pool() {
+    if (core_->in_a_fork()) {
+        // Its thread and workers belong to another process: there is nothing here to end, and no way.
+        new std::shared_ptr<detail::pool_core>(std::move(core_));
+        return;
+    }
+    core_->finish();
+}
 
 void process_pool::close() { core_->close(); }
 

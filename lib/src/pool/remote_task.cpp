@@ -108,8 +108,8 @@ void remote_task::set_cancelled() {
     outcome_ = outcome::cancelled;
 }
 
-void remote_task::resolve() noexcept {
-    finish();
+void remote_task::tell_and_release(bool has_waiters) noexcept {
+    tell(has_waiters);
     release();
 }
 

@@ -37,7 +37,9 @@ public:
     bool cancel() override;
     void abandon() override;
     void take(result_reader read, void* out) override;
-    [[nodiscard]] std::exception_ptr item_error() override { return error_; }
+    [[nodiscard]] std::exception_ptr item_error() override {
+        return std::exchange(error_, nullptr);
+    }
     [[nodiscard]] std::chrono::nanoseconds run_time() const override {
         return std::chrono::nanoseconds(run_ns_);
     }
@@ -52,8 +54,9 @@ public:
     /// A chunk's worker ended: the items it had finished, and what became of the next.
     void set_partial(channel::payload items, std::exception_ptr error);
     void set_cancelled();
-    /// The outcome is set: tells the world, and drops the pool's reference.
-    void resolve() noexcept;
+    using future_state::publish;
+    /// The second half of resolving: tells the world, and drops the pool's reference.
+    void tell_and_release(bool has_waiters) noexcept;
 
     submission what;
     std::uint32_t slot = 0;

@@ -274,7 +274,8 @@ void local_state::take(result_reader, void* out) {
         throw task_cancelled(name_.empty() ? "bulkhead: the task was cancelled"
                                            : "bulkhead: task '" + name_ + "' was cancelled");
     }
-    if (error_) std::rethrow_exception(error_);
+    // Moved: the exception's last owner shall be the thread that handles it.
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     take_value(out);
 }
 

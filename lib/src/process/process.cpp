@@ -3,6 +3,7 @@
 #include <bulkhead/process.hpp>
 
 #include "channel/payload.hpp"
+#include "os/fork_count.hpp"
 #include "os/memfd.hpp"
 #include "os/spawn.hpp"
 #include "process/run_function.hpp"
@@ -18,9 +19,10 @@ struct process::impl {
     os::child child;
     process_status status;
     std::vector<std::shared_ptr<const void>> kept;  // what the arguments' handles name
+    unsigned forks = os::fork_count();
 
     bool ended(std::optional<std::chrono::steady_clock::time_point> deadline) {
-        if (child.reaped()) return true;
+        if (child.reaped() || os::fork_count() != forks) return true;  // a fork has no say in it
         if (!child.wait_ended(deadline)) return false;
         status = child.reap();
         kept.clear();

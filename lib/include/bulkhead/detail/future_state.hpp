@@ -16,8 +16,8 @@ class decoder;
 
 namespace bulkhead::detail {
 
-/// Invariants: `word_` gets `done_bit` exactly once, by finish(); before it the outcome is written,
-/// after it nothing of the outcome changes. Callbacks are pushed on a stack that finish() seals; a
+/// Invariants: `word_` gets `done_bit` exactly once, by publish(); before it the outcome is written,
+/// after it nothing of the outcome changes. Callbacks are pushed on a stack that tell() seals; a
 /// callback pushed later runs at once in its caller. So each callback runs exactly once.
 class future_state {
 public:
@@ -36,7 +36,7 @@ public:
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
 
-    /// Acquire: pairs with finish(), so that a true makes the outcome readable.
+    /// Acquire: pairs with publish(), so that a true makes the outcome readable.
     [[nodiscard]] bool done() const noexcept {
         return (word_.load(std::memory_order_acquire) & done_bit) != 0;
     }
@@ -64,7 +64,12 @@ public:
 
 protected:
     /// Publishes the outcome: wakes the waiters, runs the callbacks.
-    void finish() noexcept;
+    void finish() noexcept { tell(publish()); }
+    /// The first half of finish(): done() from now on. Publishing a batch before telling any of it
+    /// lets a reader who walks through the futures wake once, not once for each.
+    [[nodiscard]] bool publish() noexcept;
+    /// The second half, with what publish() gave.
+    void tell(bool has_waiters) noexcept;
     /// Where a callback's exception goes.
     virtual void callback_failed(std::exception_ptr error) noexcept = 0;
 

@@ -1,0 +1,11 @@
+// Whether this process is a fork of the one that made an object: threads and children of that one are
+// not ours.
+#pragma once
+
+namespace bulkhead::os {
+
+/// How many forks without exec lie between this process and the program's start, as far as this
+/// library could see. An object that remembers it knows when it is used in a fork.
+[[nodiscard]] unsigned fork_count() noexcept;
+
+}  // namespace bulkhead::os
