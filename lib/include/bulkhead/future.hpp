@@ -42,7 +42,7 @@ private:
 /// task. Different futures may be used from different threads; one future by one thread at a time,
 /// except that cancel(), done(), running(), cancelled() and the waits may be called from any.
 template <class T>
-class [[nodiscard]] future {
+class future {
 public:
     using value_type = T;
 

@@ -71,13 +71,20 @@ std::optional<hand_out> scheduler::next() {
     }
     cursor_ = (chosen + 1) % count;
     task_node& task = *first_waiting();
-    backlog_.find(task.priority)->second.remove(task);
-    --waiting_;
+    unlink_waiting(task);
     task.step = task_step::handed;
     task.worker = chosen;
     workers_[chosen].ledger.push_back(task);
     ++handed_;
     return hand_out{&task, chosen};
+}
+
+void scheduler::unlink_waiting(task_node& task) {
+    const auto list = backlog_.find(task.priority);
+    list->second.remove(task);
+    --waiting_;
+    // The usual single priority keeps its list; of many, only those in use are kept.
+    if (list->second.empty() && backlog_.size() > 1) backlog_.erase(list);
 }
 
 void scheduler::wait_again(task_node& task) {
@@ -109,8 +116,7 @@ void scheduler::removed(task_node& task) {
         --handed_;
         no_room_ = false;
     } else if (task.step == task_step::waiting) {
-        backlog_.find(task.priority)->second.remove(task);
-        --waiting_;
+        unlink_waiting(task);
     }
     task.worker = no_worker;
     task.step = task_step::gone;

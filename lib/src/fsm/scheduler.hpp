@@ -130,6 +130,7 @@ private:
 
     [[nodiscard]] static std::size_t window(const seat& worker) noexcept;
     void wait_again(task_node& task);
+    void unlink_waiting(task_node& task);
 
     limits limits_;
     std::vector<seat> workers_;

@@ -1,7 +1,10 @@
 // errno as text, thread-safe.
 #include "os/fd.hpp"
 
+#include <bulkhead/error.hpp>
+
 #include <cstring>
+#include <fcntl.h>
 
 namespace bulkhead::os {
 
@@ -10,6 +13,12 @@ std::string errno_text(int error) {
     const char* text = ::strerrordesc_np(error);
     if (name == nullptr || text == nullptr) return "error " + std::to_string(error);
     return std::string(text) + " (" + name + ")";
+}
+
+unique_fd duplicate(int fd) {
+    unique_fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!copy) throw error("bulkhead: cannot duplicate a descriptor: " + errno_text(errno));
+    return copy;
 }
 
 }  // namespace bulkhead::os

@@ -34,6 +34,9 @@ private:
     int fd_ = -1;
 };
 
+/// Another descriptor of the same open file, close-on-exec. Throws bulkhead::error.
+[[nodiscard]] unique_fd duplicate(int fd);
+
 /// "Too many open files (EMFILE)".
 [[nodiscard]] std::string errno_text(int error);
 

@@ -73,7 +73,12 @@ void future_state::tell(bool has_waiters) noexcept {
     if (has_waiters) {
         os::futex_wake(word_, INT_MAX, os::futex_scope::process_private);
     }
+    run_callbacks();
+}
+
+void future_state::run_callbacks() noexcept {
     callback* newest = callbacks_.exchange(sealed<callback>(), std::memory_order_acq_rel);
+    if (newest == sealed<callback>()) return;
     callback* oldest = nullptr;
     while (newest != nullptr) {
         callback* next = newest->next;
@@ -95,6 +100,8 @@ void future_state::run(std::function<void()>& function) noexcept {
 }
 
 void future_state::on_done(std::function<void()> function) {
+    // Between publish() and tell() too: who sees done() has the callback run at once.
+    if (done()) run_callbacks();
     auto* node = new callback{std::move(function)};
     node->next = callbacks_.load(std::memory_order_acquire);
     while (node->next != sealed<callback>()) {

@@ -232,6 +232,7 @@ void pool_core::terminate() {
     close();
     std::vector<remote_task*> resolved;
     lock held(mutex_);
+    ending_ = true;  // no new workers
     cancel_waiting(resolved);
     for (worker_index i = 0; i != seats_.size(); ++i) {
         if (!seats_[i]->box) continue;

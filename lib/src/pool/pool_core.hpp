@@ -130,7 +130,7 @@ private:
     // ---- pool_life.cpp: workers' beginnings and ends, on the loop thread
     void start_worker(worker_index worker);
     void start_later(worker_index worker);
-    void listen(worker_index worker);
+    void listen(worker_index worker, os::unique_fd death, os::unique_fd bell);
     void kill_worker(worker_index worker);
     void on_death(worker_index worker);
     void settle(worker_index worker, const process_status& status,

@@ -39,8 +39,13 @@ void pool_core::start_worker(worker_index worker) {
             os::spawn({.arguments = {program_name(), worker_flag, fd_list(box->worker_fds())},
                        .passed_fds = box->worker_fds()});
         const pid_t pid = process.pid();
+        os::unique_fd death;
+        os::unique_fd bell;
         try {
             box->open_mail();
+            // Duplicates: Asio closes what it is given.
+            death = os::duplicate(process.pidfd());
+            bell = os::duplicate(box->result_bell());
         } catch (...) {
             process.signal_group(SIGKILL);
             (void)process.reap();
@@ -55,7 +60,7 @@ void pool_core::start_worker(worker_index worker) {
             // LIFO, so that few slots are in use and stay in the caches.
             at.free_slots.resize(channel::slots_max);
             std::iota(at.free_slots.rbegin(), at.free_slots.rend(), 0U);
-            listen(worker);
+            listen(worker, std::move(death), std::move(bell));
             scheduler_.ready(worker);
             dispatch();
         }
@@ -87,11 +92,10 @@ void pool_core::start_later(worker_index worker) {
     });
 }
 
-void pool_core::listen(worker_index worker) {
+void pool_core::listen(worker_index worker, os::unique_fd death, os::unique_fd bell) {
     seat& at = *seats_[worker];
-    // Duplicates: Asio closes what it is given.
-    at.death.assign(::dup(at.process.pidfd()));
-    at.bell.assign(::dup(at.box->result_bell()));
+    at.death.assign(death.release());
+    at.bell.assign(bell.release());
     at.death.async_wait(
         boost::asio::posix::stream_descriptor::wait_read,
         [this, worker, generation = at.generation](const boost::system::error_code& cancelled) {

@@ -17,6 +17,8 @@ constexpr std::chrono::microseconds spin_before_sleep{20};
 constexpr std::size_t batch_max = 128;
 /// Rounds of the loop between two looks at timers and deaths while results keep coming.
 constexpr unsigned rounds_per_poll = 64;
+/// Results that a worker holds back, by being stopped inside its queue, are tried again after this.
+constexpr std::chrono::microseconds stuck_queue_pause{200};
 /// How long a task must have run before the tasks that wait behind it are given to idle workers.
 constexpr std::chrono::milliseconds balance_after{1};
 
@@ -37,7 +39,11 @@ void pool_core::run() {
         for (const auto& at : seats_) {
             if (at->box) at->box->parent_sleeps(true);
         }
-        if (!any_results()) io_.run_one();
+        if (!any_results()) {
+            io_.run_one();
+        } else {
+            io_.run_one_for(stuck_queue_pause);  // come in between, or their worker is stopped
+        }
         for (const auto& at : seats_) {
             if (at->box) at->box->parent_sleeps(false);
         }

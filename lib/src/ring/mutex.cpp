@@ -65,7 +65,12 @@ bool mutex::remove(const std::string& name) {
 bool mutex::lock_until(detail::deadline until, lock_state* how) const {
     const auto got = state_->lock().lock(until, state_->what());
     if (got == ring::acquired::no) return false;
-    state_->object->locks_held.fetch_add(1);
+    if (got == ring::acquired::inherited) {
+        // The dead owner may have been a thread of this process, which has counted itself.
+        state_->object->locks_held.store(1);
+    } else {
+        state_->object->locks_held.fetch_add(1);
+    }
     if (how != nullptr) {
         *how = got == ring::acquired::inherited ? lock_state::inherited : lock_state::clean;
     }

@@ -17,7 +17,7 @@ class decoder;
 namespace bulkhead::detail {
 
 /// Invariants: `word_` gets `done_bit` exactly once, by publish(); before it the outcome is written,
-/// after it nothing of the outcome changes. Callbacks are pushed on a stack that tell() seals; a
+/// after it nothing of the outcome changes. Callbacks are pushed on a stack that tell(), or a late on_done(), seals; a
 /// callback pushed later runs at once in its caller. So each callback runs exactly once.
 class future_state {
 public:
@@ -76,6 +76,7 @@ protected:
 private:
     struct callback;
     void run(std::function<void()>& callback) noexcept;
+    void run_callbacks() noexcept;
 
     static constexpr std::uint32_t done_bit = 1;
     static constexpr std::uint32_t waiters_bit = 2;
