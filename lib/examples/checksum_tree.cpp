@@ -89,9 +89,9 @@ checksum checksum_file(const std::string& path, bool crash) {
 
 // ---- the files, in the order of their paths ---------------------------------------------------
 
-/// Calls `on_file(path)` for every regular file below `folder`, and `on_error(path, reason)` for every
-/// folder that cannot be listed. In the byte order of the paths, with one folder's names at a time for
-/// each level in memory. Symlinks, devices, pipes and sockets are left out.
+/// Calls `on_file(path)` for every regular file below `folder`, and `on_error(path, reason)` for
+/// every folder that cannot be listed. In the byte order of the paths; in memory are the names of
+/// one folder for each level. Symlinks, devices, pipes and sockets are left out.
 template <class OnFile, class OnError>
 void walk(const std::string& folder, OnFile& on_file, OnError& on_error) {
     std::vector<std::string> names;  // a folder's ends in '/', which puts it where its files belong
@@ -155,7 +155,8 @@ public:
         : quiet_(quiet),
           on_terminal_(::isatty(STDERR_FILENO) != 0),
           // Not on a terminal through which the table itself runs.
-          progress_(!quiet && (progress_forced || (on_terminal_ && ::isatty(STDOUT_FILENO) == 0))) {}
+          progress_(!quiet && (progress_forced || (on_terminal_ && ::isatty(STDOUT_FILENO) == 0))) {
+    }
 
     void add(const std::string& path, const checksum& sum) {
         ++totals_.files;
@@ -315,16 +316,16 @@ std::optional<options> parse_command_line(int argc, char** argv) {
     std::int64_t crash_every = 0;
     double timeout_s = 0;
     po::options_description visible("Options");
-    visible.add_options()
-        ("workers,j", po::value(&wanted.workers)->value_name("COUNT"),
-         "worker processes (default: as many as there are CPUs)")
-        ("timeout", po::value(&timeout_s)->value_name("SECONDS"),
-         "give a file up when its checksum takes longer; decimals are allowed")
-        ("crash-every", po::value(&crash_every)->value_name("N"),
-         "for trying it out: every Nth task dereferences null")
-        ("progress", "show a progress line even if stderr is no terminal")
-        ("quiet,q", "no progress line and no summary")
-        ("help,h", "print this and exit");
+    auto add = visible.add_options();
+    add("workers,j", po::value(&wanted.workers)->value_name("COUNT"),
+        "worker processes (default: as many as there are CPUs)");
+    add("timeout", po::value(&timeout_s)->value_name("SECONDS"),
+        "give a file up when its checksum takes longer; decimals are allowed");
+    add("crash-every", po::value(&crash_every)->value_name("N"),
+        "for trying it out: every Nth task dereferences null");
+    add("progress", "show a progress line even if stderr is no terminal");
+    add("quiet,q", "no progress line and no summary");
+    add("help,h", "print this and exit");
     po::options_description all;
     all.add(visible).add_options()("folder", po::value(&wanted.folders));
     po::positional_options_description positional;
@@ -332,21 +333,27 @@ std::optional<options> parse_command_line(int argc, char** argv) {
 
     po::variables_map given;
     try {
-        const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
+        const int style =
+            po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
         po::store(po::command_line_parser(argc, argv)
-                      .options(all).positional(positional).style(style).run(), given);
+                      .options(all)
+                      .positional(positional)
+                      .style(style)
+                      .run(),
+                  given);
         po::notify(given);
     } catch (const po::error& mistake) {
         throw usage_mistake(mistake.what());
     }
     if (given.count("help") != 0) {
-        std::cout << "Usage: checksum_tree [options] FOLDER...\n\n"
-                     "Prints the CRC-32 of every file below the FOLDERs, in the order of their paths.\n"
-                     "Worker processes read the files: one whose checksum fails, crashes or takes too\n"
-                     "long is reported on stderr, and the others come out all the same. Symlinks are\n"
-                     "not followed; devices, pipes and sockets are left out.\n\n"
-                  << visible
-                  << "\nExit code: 0 every file has its checksum, 1 some have not, 2 wrong usage.\n";
+        std::cout
+            << "Usage: checksum_tree [options] FOLDER...\n\n"
+               "Prints the CRC-32 of every file below the FOLDERs, in the order of their paths.\n"
+               "Worker processes read the files: one whose checksum fails, crashes or takes too\n"
+               "long is reported on stderr, and the others come out all the same. Symlinks are\n"
+               "not followed; devices, pipes and sockets are left out.\n\n"
+            << visible
+            << "\nExit code: 0 every file has its checksum, 1 some have not, 2 wrong usage.\n";
         return std::nullopt;
     }
     if (wanted.folders.empty()) throw usage_mistake("which folders?");

@@ -1,5 +1,5 @@
-// A tour for those who come from Python: each piece is one function to copy, headed by the Python it
-// stands for. The lines that start with //> are what it prints; a test compares them.
+// A tour for those who come from Python: each piece is one function to copy, headed by the Python
+// it stands for. The comments that start with > are what it prints; a test compares them.
 #include <bulkhead/bulkhead.hpp>
 
 #include <filesystem>
@@ -164,7 +164,7 @@ void read_numbers(const bulkhead::queue<int>& numbers) {
     say(line + "end");
 }
 
-/// Python: q = Queue(); Process(target=write_numbers, args=(q,)); Process(target=read_numbers, args=(q,))
+/// Python: q = Queue(); Process(target=write_numbers, args=(q,)), and one for read_numbers
 void writer_and_reader() {
     const bulkhead::queue<int> numbers;
     bulkhead::process writer(write_numbers, numbers);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bulkhead/codec.hpp>
+#include <bulkhead/detail/deadline.hpp>
 #include <bulkhead/detail/future_state.hpp>
 
 #include <chrono>
@@ -77,7 +78,7 @@ public:
     /// A wait that expires leaves the task as it is; the result can be had later.
     template <class Rep, class Period>
     wait_status wait_for(const std::chrono::duration<Rep, Period>& time) const {
-        return wait_until(clock::now() + std::chrono::ceil<clock::duration>(time));
+        return wait_until(detail::deadline_after(time));
     }
 
     template <class Clock, class Duration>

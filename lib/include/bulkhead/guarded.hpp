@@ -81,8 +81,8 @@ public:
 
     /// As queue::create, open, open_or_create and remove; `value` is for the one that makes it.
     [[nodiscard]] static guarded create(const std::string& name, const T& value = T()) {
-        return guarded(detail::guarded_core::create(name, detail::type_tag_of<T>(),
-                                                    std::addressof(value)));
+        return guarded(
+            detail::guarded_core::create(name, detail::type_tag_of<T>(), std::addressof(value)));
     }
     [[nodiscard]] static guarded open(const std::string& name) {
         return guarded(detail::guarded_core::open(name, detail::type_tag_of<T>()));

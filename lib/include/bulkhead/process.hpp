@@ -2,6 +2,7 @@
 /// One function in a process of its own.
 #pragma once
 
+#include <bulkhead/detail/deadline.hpp>
 #include <bulkhead/detail/task_encoder.hpp>
 #include <bulkhead/error.hpp>
 #include <bulkhead/task.hpp>
@@ -50,8 +51,7 @@ public:
     /// True when it has ended.
     template <class Rep, class Period>
     bool join_for(const std::chrono::duration<Rep, Period>& time) {
-        return join_until(std::chrono::steady_clock::now() +
-                          std::chrono::ceil<std::chrono::steady_clock::duration>(time));
+        return join_until(detail::deadline_after(time));
     }
     bool join_until(std::chrono::steady_clock::time_point deadline);
     /// How it ended; running() until then.

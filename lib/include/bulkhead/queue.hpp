@@ -63,8 +63,8 @@ public:
     /// Makes the named queue; bulkhead::error if it exists or /dev/shm is full, usage_error for a
     /// name that is empty, over 200 bytes, or has a '/'. Of a creator killed half-way nothing stays.
     [[nodiscard]] static queue create(const std::string& name, queue_options options = {}) {
-        return queue(detail::queue_core::create(name, options.capacity_bytes,
-                                                detail::type_tag_of<T>()));
+        return queue(
+            detail::queue_core::create(name, options.capacity_bytes, detail::type_tag_of<T>()));
     }
     /// Opens it; bulkhead::error if there is none, or it is another user's, holds another type, or
     /// was made by another version of this library.

@@ -9,7 +9,7 @@
 
 #include <filesystem>
 #include <new>
-#include <time.h>
+#include <ctime>
 
 namespace bulkhead::channel {
 namespace {

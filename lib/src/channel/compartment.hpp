@@ -51,7 +51,7 @@ public:
     [[nodiscard]] mail collect(result_envelope& envelope) noexcept;
     /// The result that the worker published in a slot, if it is task `id`'s: for when the queue is
     /// lost.
-    [[nodiscard]] std::optional<result_envelope> published(std::uint32_t slot,
+    [[nodiscard]] std::optional<result_envelope> published(std::uint32_t index,
                                                            std::uint64_t id) const noexcept;
     /// The bytes of a result, copied out of the worker's reach (or mapped, when sealed). Throws
     /// codec_error when the envelope lies about them.

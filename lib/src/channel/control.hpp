@@ -35,7 +35,7 @@ inline constexpr std::size_t arena_bytes = 64 << 20;
 /// Larger payloads get a segment of their own, so that an arena holds several.
 inline constexpr std::size_t arena_payload_bytes_max = detail::shared_payload_bytes_min;
 /// What the items of one chunk may write before it is given back as it is.
-inline constexpr std::size_t chunk_result_bytes = 256 * 1024;
+inline constexpr std::size_t chunk_result_bytes = std::size_t{256} * 1024;
 
 inline constexpr std::uint64_t control_magic = 0x31'30'6b'6c'75'62;  // "bulk01": layout 1
 

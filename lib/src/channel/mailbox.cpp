@@ -7,7 +7,7 @@
 
 #include <boost/interprocess/exceptions.hpp>
 #include <boost/interprocess/permissions.hpp>
-#include <time.h>
+#include <ctime>
 
 namespace bulkhead::channel {
 namespace {

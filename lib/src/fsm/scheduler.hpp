@@ -99,15 +99,15 @@ public:
     [[nodiscard]] std::size_t handed() const noexcept { return handed_; }
 
     // ---- workers
-    void starting(worker_index worker);
+    void starting(worker_index index);
     /// It can take tasks now (they may be posted while it still comes up).
-    void ready(worker_index worker);
+    void ready(worker_index index);
     /// Nothing more is handed to it; it is being killed.
-    void condemn(worker_index worker);
+    void condemn(worker_index index);
     /// It is gone; its ledger must be empty. `expected`: the pool ended it itself.
-    [[nodiscard]] after_death died(worker_index worker, bool came_up, bool expected);
+    [[nodiscard]] after_death died(worker_index index, bool came_up, bool expected);
     /// No process came about.
-    [[nodiscard]] after_death start_failed(worker_index worker);
+    [[nodiscard]] after_death start_failed(worker_index index);
     /// Failures since the last start that went well: the back-off's exponent.
     [[nodiscard]] unsigned start_failures() const noexcept { return start_failures_; }
 

@@ -34,9 +34,8 @@ bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                 std::optional<std::chrono::steady_clock::time_point> deadline, futex_scope scope) {
     timespec until{};
     if (deadline) until = to_timespec(*deadline);
-    const long result =
-        ::syscall(SYS_futex, &word, with_scope(FUTEX_WAIT_BITSET, scope), expected,
-                  deadline ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
+    const long result = ::syscall(SYS_futex, &word, with_scope(FUTEX_WAIT_BITSET, scope), expected,
+                                  deadline ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
     return result == 0 || errno != ETIMEDOUT;
 }
 

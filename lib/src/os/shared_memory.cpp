@@ -60,7 +60,8 @@ shared_segment::~shared_segment() = default;
 shared_segment::shared_segment(unique_fd fd, std::size_t bytes, const std::string& what)
     : fd_(std::move(fd)) {
     try {
-        region_ = std::make_unique<bip::mapped_region>(mappable{fd_.get()}, bip::read_write, 0, bytes);
+        region_ =
+            std::make_unique<bip::mapped_region>(mappable{fd_.get()}, bip::read_write, 0, bytes);
     } catch (const bip::interprocess_exception& failure) {
         fail("map", what, failure.get_native_error());
     }

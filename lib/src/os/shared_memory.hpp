@@ -30,7 +30,8 @@ public:
 
     /// All zero, without a name. Sparse: costs what is written to. Its size is sealed, so a peer
     /// cannot make an access fail by shrinking it.
-    [[nodiscard]] static shared_segment create_anonymous(std::size_t bytes, const std::string& what);
+    [[nodiscard]] static shared_segment create_anonymous(std::size_t bytes,
+                                                         const std::string& what);
 
     /// All zero, wholly allocated (a full /dev/shm is an error here, never SIGBUS later), and not
     /// yet visible: nothing of it stays if the creator dies before publish().

@@ -74,6 +74,7 @@ child spawn_here(const spawn_request& request) {
     if (!null_fd) throw_spawn("/dev/null does not open: " + errno_text(errno));
 
     std::vector<const char*> argv;
+    argv.reserve(request.arguments.size() + 1);
     for (const auto& argument : request.arguments) argv.push_back(argument.c_str());
     argv.push_back(nullptr);
 

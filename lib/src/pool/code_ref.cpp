@@ -45,18 +45,19 @@ std::uint64_t module_id(const dl_phdr_info& info) {
     for (int i = 0; i != info.dlpi_phnum; ++i) {
         const auto& header = info.dlpi_phdr[i];
         if (header.p_type != PT_NOTE) continue;
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): the loader gives addresses as integers
         const auto* at = reinterpret_cast<const char*>(info.dlpi_addr + header.p_vaddr);
         const auto* end = at + header.p_memsz;
         while (at + sizeof(ElfW(Nhdr)) <= end) {
             ElfW(Nhdr) note;
             std::memcpy(&note, at, sizeof note);
             const char* name = at + sizeof note;
-            const char* content = name + (note.n_namesz + 3) / 4 * 4;
+            const char* content = name + std::size_t{note.n_namesz + 3} / 4 * 4;
             if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
                 std::string_view(name, 3) == "GNU") {
                 return hash(content, note.n_descsz, hash_seed);
             }
-            at = content + (note.n_descsz + 3) / 4 * 4;
+            at = content + std::size_t{note.n_descsz + 3} / 4 * 4;
         }
     }
     std::uint64_t id = hash(info.dlpi_name, std::strlen(info.dlpi_name), hash_seed);
@@ -138,6 +139,7 @@ void* resolve(const code_ref& ref) {
         if (module.id != ref.module) continue;
         const auto address = module.base + static_cast<std::uintptr_t>(ref.offset);
         if (!module.holds(address)) break;
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): made from the module's base and an offset
         void* code = reinterpret_cast<void*>(address);
         cache.store(ref, at, code);
         return code;

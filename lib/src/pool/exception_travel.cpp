@@ -179,7 +179,7 @@ wire_exception describe_current() {
     return e;
 }
 
-[[noreturn]] void rethrow(wire_exception e, pid_t pid, const std::string& task_name) {
+[[noreturn]] void rethrow(const wire_exception& e, pid_t pid, const std::string& task_name) {
     remote_info info(e.type_name, e.message, pid, task_name);
     if (e.type < table::size) table::rethrow(e, std::move(info));
     throw remote_error(std::move(info));
@@ -196,9 +196,9 @@ std::string describe_current_exception() {
 
 void throw_remote(std::span<const std::byte> bytes, pid_t pid, const std::string& task_name) {
     decoder in(bytes);
-    auto e = in.read<wire_exception>();
+    const auto e = in.read<wire_exception>();
     in.expect_end();
-    rethrow(std::move(e), pid, task_name);
+    rethrow(e, pid, task_name);
 }
 
 std::exception_ptr as_remote(const std::exception_ptr& error, const std::string& task_name) {

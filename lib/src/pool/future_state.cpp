@@ -25,7 +25,9 @@ Node* sealed() noexcept {
 
 class failed_state final : public future_state {
 public:
-    explicit failed_state(std::exception_ptr error) : error_(std::move(error)) { finish(); }
+    explicit failed_state(std::exception_ptr error) : error_(std::move(error)) {
+        finish();  // NOLINT(bugprone-throw-keyword-missing)
+    }
     [[nodiscard]] bool running() const override { return false; }
     [[nodiscard]] bool cancelled() const override { return false; }
     bool cancel() override { return false; }
@@ -99,10 +101,10 @@ void future_state::run(std::function<void()>& function) noexcept {
     }
 }
 
-void future_state::on_done(std::function<void()> function) {
+void future_state::on_done(std::function<void()> callback_function) {
     // Between publish() and tell() too: who sees done() has the callback run at once.
     if (done()) run_callbacks();
-    auto* node = new callback{std::move(function)};
+    auto* node = new callback{std::move(callback_function)};
     node->next = callbacks_.load(std::memory_order_acquire);
     while (node->next != sealed<callback>()) {
         if (callbacks_.compare_exchange_weak(node->next, node, std::memory_order_acq_rel)) return;

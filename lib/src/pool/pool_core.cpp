@@ -147,7 +147,7 @@ bool pool_core::cancel(remote_task& task) {
             task.stop_asked = true;
             seats_[task.worker]->box->ask_to_stop(task.id);
             boost::asio::post(
-                io_, [self = shared_from_this(), index = task.worker] { self->arm_watch(index); });
+                io_, [self = shared_from_this(), index = task.worker] { self->watch(index); });
             break;
         }
         if (task.stop_asked) break;

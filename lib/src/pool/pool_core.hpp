@@ -62,6 +62,8 @@ public:
 private:
     using worker_index = fsm::worker_index;
 
+    static constexpr std::uint64_t not_watched = ~std::uint64_t{0};
+
     /// A place in the pool; process after process takes it.
     struct seat {
         explicit seat(boost::asio::io_context& io)
@@ -75,7 +77,7 @@ private:
         boost::asio::steady_timer kill_timer;
         boost::asio::steady_timer watch_timer;
         boost::asio::steady_timer restart_timer;
-        bool watch_armed = false;
+        std::uint64_t watch_due_ns = not_watched;  // CLOCK_MONOTONIC
         bool hung_up = false;
         bool lied = false;
         std::vector<std::uint32_t> free_slots;
@@ -111,7 +113,6 @@ private:
     /// Kills the worker for its task's sake, unless the task turns out not to be running.
     condemned condemn(remote_task& task, doom why);
     [[nodiscard]] remote_task* find(worker_index worker, std::uint64_t id) const;
-    void arm_watch(worker_index worker);
     void cancel_waiting(std::vector<remote_task*>& resolved);
 
     // ---- pool_loop.cpp: the loop thread

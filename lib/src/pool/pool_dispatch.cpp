@@ -56,8 +56,13 @@ bool pool_core::post(remote_task& task, worker_index worker) {
     task.slot = envelope.slot;
     task.placed_where = envelope.where;
     task.placed_offset = envelope.offset;
-    if (task.timeout.count() != 0 && !std::exchange(at.watch_armed, true)) {
-        boost::asio::post(io_, [this, worker] { watch(worker); });
+    if (task.timeout.count() != 0) {
+        // It cannot be late sooner; but it may be before those that are watched already.
+        const auto due = channel::monotonic_ns() + static_cast<std::uint64_t>(task.timeout.count());
+        if (due < at.watch_due_ns) {
+            at.watch_due_ns = due;
+            boost::asio::post(io_, [this, worker] { watch(worker); });
+        }
     }
     return true;
 }

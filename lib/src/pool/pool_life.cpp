@@ -158,7 +158,7 @@ void pool_core::on_death(worker_index worker) {
     at.bell.close();
     at.kill_timer.cancel();
     at.watch_timer.cancel();
-    at.watch_armed = false;
+    at.watch_due_ns = not_watched;
     at.box.reset();
     ++at.generation;
     events.push_back({.what = pool_event::kind::worker_died, .pid = pid, .status = status});

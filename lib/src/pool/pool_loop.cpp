@@ -152,19 +152,11 @@ void pool_core::resolve_all(std::vector<remote_task*>& resolved) {
     resolved.clear();
 }
 
-void pool_core::arm_watch(worker_index worker) {
-    {
-        const lock held(mutex_);
-        if (std::exchange(seats_[worker]->watch_armed, true)) return;
-    }
-    watch(worker);
-}
-
 void pool_core::watch(worker_index worker) {
     using std::chrono::nanoseconds;
     lock held(mutex_);
     seat& at = *seats_[worker];
-    at.watch_armed = false;
+    at.watch_due_ns = not_watched;
     if (!at.box) return;
     const auto now = channel::monotonic_ns();
     const auto running = channel::current_id(at.box->current());
@@ -199,7 +191,7 @@ void pool_core::watch(worker_index worker) {
         if (!next || left < *next) next = left;
     }
     if (!next) return;
-    at.watch_armed = true;
+    at.watch_due_ns = now + static_cast<std::uint64_t>(next->count());
     at.watch_timer.expires_after(*next);
     at.watch_timer.async_wait([this, worker](const boost::system::error_code& cancelled) {
         if (!cancelled) watch(worker);

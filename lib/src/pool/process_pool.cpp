@@ -13,6 +13,7 @@ process_pool::process_pool(process_pool_options options)
 process_pool::~process_pool() {
     if (core_->in_a_fork()) {
         // Its thread and workers belong to another process: there is nothing here to end, and no way.
+        // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new)
         new std::shared_ptr<detail::pool_core>(std::move(core_));
         return;
     }

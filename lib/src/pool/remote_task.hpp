@@ -27,8 +27,8 @@ enum class outcome : std::uint8_t { none, value, exception, items, failed, cance
 /// futures after it. References: one of the futures, one of the pool until the task has ended.
 class remote_task final : public future_state, public fsm::task_node {
 public:
-    remote_task(std::weak_ptr<pool_core> core, const submission& what, const task_options& options,
-                std::chrono::nanoseconds timeout);
+    remote_task(std::weak_ptr<pool_core> core, const submission& submitted,
+                const task_options& options, std::chrono::nanoseconds time_limit);
 
     [[nodiscard]] bool running() const override;
     [[nodiscard]] bool cancelled() const override {
@@ -48,7 +48,7 @@ public:
 
     // ---- the pool's
     void set_arguments(task_encoder& encoded);
-    void set_result(channel::result_kind kind, channel::payload bytes, pid_t pid,
+    void set_result(channel::result_kind kind, channel::payload result, pid_t by,
                     std::uint64_t run_ns);
     void set_error(std::exception_ptr error);
     /// A chunk's worker ended: the items it had finished, and what became of the next.

@@ -29,7 +29,9 @@ static_assert(sizeof(guarded_layout) == 128);
 
 constexpr std::size_t slot_bytes(std::size_t value_bytes) { return (value_bytes + 63) / 64 * 64; }
 
-std::size_t body_bytes(type_tag type) { return sizeof(guarded_layout) + 2 * slot_bytes(type.bytes); }
+std::size_t body_bytes(type_tag type) {
+    return sizeof(guarded_layout) + 2 * slot_bytes(type.bytes);
+}
 
 shared_object::initializer make_guarded(type_tag type, const void* value) {
     return [type, value](std::byte* body, std::size_t) {
@@ -88,10 +90,10 @@ void guarded_core::locked::commit(const void* value) noexcept {
 }
 
 guarded_core guarded_core::make(type_tag type, const void* value) {
-    return guarded_core(std::make_shared<state>(
-        shared_object::create_anonymous(guarded_of(type), body_bytes(type),
-                                        make_guarded(type, value)),
-        type));
+    return guarded_core(
+        std::make_shared<state>(shared_object::create_anonymous(guarded_of(type), body_bytes(type),
+                                                                make_guarded(type, value)),
+                                type));
 }
 
 guarded_core guarded_core::create(const std::string& name, type_tag type, const void* value) {
@@ -101,8 +103,7 @@ guarded_core guarded_core::create(const std::string& name, type_tag type, const 
 }
 
 guarded_core guarded_core::open(const std::string& name, type_tag type) {
-    return guarded_core(
-        std::make_shared<state>(shared_object::open(name, guarded_of(type)), type));
+    return guarded_core(std::make_shared<state>(shared_object::open(name, guarded_of(type)), type));
 }
 
 guarded_core guarded_core::open_or_create(const std::string& name, type_tag type,

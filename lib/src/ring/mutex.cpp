@@ -40,8 +40,8 @@ public:
 };
 
 mutex::mutex()
-    : state_(std::make_shared<state>(shared_object::create_anonymous(
-          mutex_type, sizeof(ring::robust_mutex), make_mutex))) {}
+    : state_(std::make_shared<state>(
+          shared_object::create_anonymous(mutex_type, sizeof(ring::robust_mutex), make_mutex))) {}
 
 mutex mutex::create(const std::string& name) {
     return mutex(std::make_shared<state>(

@@ -85,7 +85,8 @@ queue_core queue_core::open_or_create(const std::string& name,
         throw error("bulkhead: " + opened.state_->object->description() +
                     " exists already, with a capacity of " +
                     std::to_string(opened.capacity_bytes()) + " bytes where " +
-                    std::to_string(*capacity_bytes) + " are asked for; open it, or remove it first");
+                    std::to_string(*capacity_bytes) +
+                    " are asked for; open it, or remove it first");
     }
     return opened;
 }
@@ -127,9 +128,12 @@ queue_core::received queue_core::get(byte_sink sink, deadline until) const {
 queue_core::received queue_core::get_several(byte_sink sink, std::size_t count_max, deadline until,
                                              std::size_t& count) const {
     switch (state_->messages.get(sink, count_max, until, count)) {
-        case ring::outcome::done: return received::message;
-        case ring::outcome::timed_out: return received::nothing_yet;
-        case ring::outcome::closed: break;
+        case ring::outcome::done:
+            return received::message;
+        case ring::outcome::timed_out:
+            return received::nothing_yet;
+        case ring::outcome::closed:
+            break;
     }
     return received::nothing_ever_more;
 }
@@ -164,8 +168,10 @@ bool queue_core::is_reachable() const { return state_->object->is_reachable_by_n
 
 void message_encoder::keep_alive(std::shared_ptr<const void>) {
     throw codec_error(
-        "bulkhead: a handle of an anonymous queue, mutex or guarded value does not travel through a "
-        "queue, as a message may outlive its sender; pass it as an argument of the task or process, "
+        "bulkhead: a handle of an anonymous queue, mutex or guarded value does not travel through "
+        "a "
+        "queue, as a message may outlive its sender; pass it as an argument of the task or "
+        "process, "
         "or give it a name");
 }
 

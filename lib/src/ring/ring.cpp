@@ -80,7 +80,9 @@ public:
     }
 
     /// Whether pause() would sleep.
-    [[nodiscard]] bool sleeps_next() const noexcept { return !late_ && (spun_ || !worth_spinning()); }
+    [[nodiscard]] bool sleeps_next() const noexcept {
+        return !late_ && (spun_ || !worth_spinning());
+    }
 
 private:
     void spin() {
@@ -208,7 +210,8 @@ outcome byte_ring::put(std::span<const message> messages, deadline until, std::s
             pending_wake reader;
             pending_wake next_writer;
             reader.decide(layout_.data);
-            if (buffer_bytes_ - state.used >= layout_.space_wanted) next_writer.decide(layout_.space);
+            if (buffer_bytes_ - state.used >= layout_.space_wanted)
+                next_writer.decide(layout_.space);
             lock.release();
             reader.give();
             next_writer.give();

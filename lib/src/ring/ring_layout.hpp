@@ -28,10 +28,10 @@
 namespace bulkhead::ring {
 
 struct alignas(64) ring_state {
-    std::uint64_t head;  ///< where the oldest message begins
-    std::uint64_t used;  ///< bytes from there on that hold messages
-    std::uint64_t put;   ///< messages ever put
-    std::uint64_t got;   ///< messages ever taken
+    std::uint64_t head;        ///< where the oldest message begins
+    std::uint64_t used;        ///< bytes from there on that hold messages
+    std::uint64_t put;         ///< messages ever put
+    std::uint64_t got;         ///< messages ever taken
     std::uint64_t unfinished;  ///< messages put, and not yet reported by task_done
     std::uint32_t closed;      ///< 0 or 1; never goes back
     std::uint32_t reserved;
@@ -62,7 +62,8 @@ struct ring_layout {
     ring_geometry geometry;
     ring_marks marks;
     alignas(64) std::atomic<std::uint32_t> commit;
-    std::uint64_t space_wanted;  ///< a hint, under the lock: free bytes that make waking a writer pay
+    std::uint64_t
+        space_wanted;  ///< a hint, under the lock: free bytes that make waking a writer pay
     ring_state states[2];
 };
 static_assert(sizeof(ring_layout) == 576);

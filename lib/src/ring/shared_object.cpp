@@ -57,7 +57,8 @@ std::string anonymous(object_kind kind) {
 
 std::string printable_name(const std::array<char, 192>& raw) {
     std::string text(raw.data(), ::strnlen(raw.data(), raw.size()));
-    std::replace_if(text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
     return text;
 }
 
@@ -76,9 +77,12 @@ struct registry {
 
 const char* to_string(object_kind kind) noexcept {
     switch (kind) {
-        case object_kind::queue: return "queue";
-        case object_kind::mutex: return "mutex";
-        case object_kind::guarded: return "guarded";
+        case object_kind::queue:
+            return "queue";
+        case object_kind::mutex:
+            return "mutex";
+        case object_kind::guarded:
+            return "guarded";
     }
     return "object";
 }
@@ -186,8 +190,8 @@ std::shared_ptr<shared_object> shared_object::create_anonymous(object_type type,
                                                                std::size_t body_bytes,
                                                                const initializer& initialize) {
     const std::string description = anonymous(type.kind);
-    auto segment = os::shared_segment::create_anonymous(sizeof(object_header) + body_bytes,
-                                                        description);
+    auto segment =
+        os::shared_segment::create_anonymous(sizeof(object_header) + body_bytes, description);
     return adopt(make(std::move(segment), type, initialize), type, "", description);
 }
 
@@ -217,7 +221,8 @@ std::shared_ptr<shared_object> shared_object::open_if_there(const std::string& n
 std::shared_ptr<shared_object> shared_object::open(const std::string& name, object_type type) {
     auto object = open_if_there(name, type);
     if (object == nullptr) {
-        throw bulkhead::error("bulkhead: there is no " + object_name(type.kind, name).description() +
+        throw bulkhead::error("bulkhead: there is no " +
+                              object_name(type.kind, name).description() +
                               " of this user; create it first");
     }
     return object;
@@ -284,8 +289,7 @@ std::shared_ptr<shared_object> shared_object::decode(decoder& in, object_type ty
             if (named != nullptr && named->id_ == id) return named;
         }
         const std::string description =
-            name.empty() ? anonymous(type.kind)
-                         : object_name(type.kind, name).description();
+            name.empty() ? anonymous(type.kind) : object_name(type.kind, name).description();
         auto segment = os::shared_segment::open_of_process(pid, fd, sizeof(object_header),
                                                            name.empty(), description);
         auto object = adopt(std::move(segment), type, name, description);

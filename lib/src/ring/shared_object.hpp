@@ -33,7 +33,7 @@ struct object_header {
     std::uint64_t type_hash;
     std::array<std::uint64_t, 2> id;
     std::uint64_t total_bytes;
-    std::uint64_t pid_namespace;  ///< lock owners are thread ids, which mean nothing in another
+    std::uint64_t pid_namespace;      ///< lock owners are thread ids, which mean nothing in another
     std::array<char, 192> type_name;  ///< for messages; cut short, always ends in a zero
 };
 static_assert(sizeof(object_header) == 256);

@@ -60,7 +60,7 @@ public:
 
     /// Waits until done; false when the deadline passed first.
     bool wait(std::optional<clock::time_point> deadline);
-    void on_done(std::function<void()> callback);
+    void on_done(std::function<void()> callback_function);
 
 protected:
     /// Publishes the outcome: wakes the waiters, runs the callbacks.
@@ -75,7 +75,7 @@ protected:
 
 private:
     struct callback;
-    void run(std::function<void()>& callback) noexcept;
+    void run(std::function<void()>& function) noexcept;
     void run_callbacks() noexcept;
 
     static constexpr std::uint32_t done_bit = 1;

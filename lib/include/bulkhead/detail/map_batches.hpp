@@ -74,7 +74,7 @@ private:
 };
 
 /// A batch is left as it is once its arguments are this large, however many items it has.
-inline constexpr std::size_t batch_bytes_max = 256 * 1024;
+inline constexpr std::size_t batch_bytes_max = std::size_t{256} * 1024;
 
 /// Reads one framed outcome of a chunk; throws the item's exception.
 [[nodiscard]] decoder next_outcome(decoder& in);

@@ -19,10 +19,10 @@ namespace bulkhead::detail {
 
 /// The message is the container's content and nothing else: a string, a vector of numbers.
 template <class T>
-inline constexpr bool travels_as_content =
-    contiguous_trivial<T> && is_primary_codec<codec<T>> && is_primary_codec<codec<typename T::value_type>>;
+inline constexpr bool travels_as_content = contiguous_trivial<T> && is_primary_codec<codec<T>> &&
+                                           is_primary_codec<codec<typename T::value_type>>;
 template <class T>
-    requires(!contiguous_trivial<T>)
+requires(!contiguous_trivial<T>)
 inline constexpr bool travels_as_content<T> = false;
 
 /// The message is the object's bytes.
