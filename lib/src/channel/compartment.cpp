@@ -7,9 +7,9 @@
 
 #include <bulkhead/error.hpp>
 
+#include <ctime>
 #include <filesystem>
 #include <new>
-#include <ctime>
 
 namespace bulkhead::channel {
 namespace {
@@ -63,7 +63,7 @@ void compartment::open_mail() {
     tasks_ = mailbox::create(task_queue_name(name_), slots_max, envelope_bytes);
     results_ = mailbox::create(result_queue_name(name_), slots_max, envelope_bytes);
     // A worker that is already gone will be noticed by its death.
-    (void)os::send_text(lifeline_.get(), name_);
+    (void)os::send_text(lifeline_.get(), mail_is_open);
 }
 
 bool compartment::attached() const noexcept {

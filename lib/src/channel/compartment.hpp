@@ -27,9 +27,11 @@ public:
 
     /// For os::spawn_request: what the worker's process gets.
     [[nodiscard]] std::vector<int> worker_fds() const;
-    /// The worker exists: forget its ends of things here, make the queues, and tell it their names.
-    /// Only now, so that whatever kills this process in between, somebody is there who knows the
-    /// names and removes them. Throws bulkhead::error.
+    /// What the queues' names begin with: the worker is told it at its start.
+    [[nodiscard]] const std::string& name() const noexcept { return name_; }
+    /// The worker exists: forget its ends of things here, make the queues, and tell it so. Only now, so
+    /// that when this process is killed in between, somebody is there who knows the names and removes
+    /// them. Throws bulkhead::error.
     void open_mail();
 
     /// True once the worker has opened its queues.

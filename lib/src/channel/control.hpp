@@ -37,6 +37,9 @@ inline constexpr std::size_t arena_payload_bytes_max = detail::shared_payload_by
 /// What the items of one chunk may write before it is given back as it is.
 inline constexpr std::size_t chunk_result_bytes = std::size_t{256} * 1024;
 
+/// Sent over the lifeline when the queues exist.
+inline constexpr const char* mail_is_open = "open";
+
 inline constexpr std::uint64_t control_magic = 0x31'30'6b'6c'75'62;  // "bulk01": layout 1
 
 struct alignas(64) slot {

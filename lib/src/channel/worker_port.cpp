@@ -4,6 +4,7 @@
 #include "channel/compartment.hpp"
 #include "os/doorbell.hpp"
 #include "os/fd_channel.hpp"
+#include "os/spawn.hpp"
 
 #include <bulkhead/error.hpp>
 
@@ -18,18 +19,30 @@ constexpr std::chrono::microseconds spin_before_sleep{30};
 
 }  // namespace
 
-std::optional<worker_port> worker_port::attach(const std::vector<int>& fds) {
+std::optional<worker_port> worker_port::attach(const std::vector<int>& fds,
+                                               const std::string& name) {
     if (fds.size() != 4) throw error("bulkhead: a worker was started with wrong descriptors");
     for (const int fd : fds) ::fcntl(fd, F_SETFD, FD_CLOEXEC);  // not for what tasks start
-    const auto name = os::receive_text(fds[0]);
-    if (!name) return std::nullopt;
-    try {
-        return worker_port(fds, *name);
-    } catch (...) {
-        mailbox::remove(task_queue_name(*name));
-        mailbox::remove(result_queue_name(*name));
-        throw;
+    struct name_remover {
+        const std::string& name;
+        ~name_remover() {
+            mailbox::remove(task_queue_name(name));
+            mailbox::remove(result_queue_name(name));
+        }
+    };
+    std::optional<worker_port> port;
+    {
+        const name_remover remover{name};
+        if (os::receive_text(fds[0]) != mail_is_open) return std::nullopt;
+        port = worker_port(fds, name);
     }
+    os::die_with_parent();
+    pollfd parent{fds[0], POLLRDHUP, 0};
+    if (::poll(&parent, 1, 0) > 0 && (parent.revents & (POLLHUP | POLLERR)) != 0) {
+        return std::nullopt;  // it died before the line above
+    }
+    port->control_->attached.store(1, std::memory_order_release);
+    return port;
 }
 
 worker_port::worker_port(const std::vector<int>& fds, const std::string& name)
@@ -40,13 +53,10 @@ worker_port::worker_port(const std::vector<int>& fds, const std::string& name)
       control_(reinterpret_cast<control_block*>(memory_.data())),
       tasks_(mailbox::open(task_queue_name(name))),
       results_(mailbox::open(result_queue_name(name))) {
-    mailbox::remove(task_queue_name(name));
-    mailbox::remove(result_queue_name(name));
     ::close(fds[1]);
     if (control_->magic != control_magic || control_->arena_bytes_each != arena_bytes) {
         throw error("bulkhead: the parent process uses another layout of this library");
     }
-    control_->attached.store(1, std::memory_order_release);
 }
 
 bool worker_port::sleep() {

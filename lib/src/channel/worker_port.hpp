@@ -18,9 +18,11 @@ namespace bulkhead::channel {
 /// For the worker's one task thread, but for stop_requested(). A worker believes its parent.
 class worker_port {
 public:
-    /// Adopts the descriptors of compartment::worker_fds(), waits for the queues' names, opens and
-    /// removes them. Empty when the parent has gone.
-    [[nodiscard]] static std::optional<worker_port> attach(const std::vector<int>& fds);
+    /// Adopts the descriptors of compartment::worker_fds(), waits until the queues exist, opens them
+    /// and removes their names; from then on the kernel kills this process when its parent dies (not
+    /// sooner: somebody must be there to remove the names). Empty when the parent has gone.
+    [[nodiscard]] static std::optional<worker_port> attach(const std::vector<int>& fds,
+                                                           const std::string& name);
 
     /// The next task; false when the parent has hung up and nothing is left to do.
     [[nodiscard]] bool next_task(task_envelope& envelope);

@@ -2,10 +2,13 @@
 #include "os/spawn.hpp"
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/process/v2/posix/default_launcher.hpp>
 #include <boost/process/v2/process.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <csignal>
 #include <deque>
@@ -30,6 +33,7 @@ struct child_setup {
     const std::vector<int>* passed;
     int null_fd;
     pid_t parent;
+    bool dies_with_parent;
 
     template <class Launcher, class Path, class Argv>
     boost::system::error_code on_setup(Launcher& launcher, const Path&, const Argv&) const {
@@ -41,8 +45,10 @@ struct child_setup {
     template <class Launcher, class Path, class Argv>
     boost::system::error_code on_exec_setup(Launcher&, const Path&, const Argv&) const {
         ::setpgid(0, 0);
-        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (::getppid() != parent) ::_exit(1);  // it died before the line above
+        if (dies_with_parent) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (::getppid() != parent) ::_exit(1);  // it died before the line above
+        }
 
         struct sigaction standard {};
         standard.sa_handler = SIG_DFL;
@@ -59,6 +65,9 @@ struct child_setup {
     }
 };
 
+/// epoll, timer and interrupter of the io_context, Boost's pipe and pidfd, and our own pidfd.
+constexpr std::size_t descriptors_needed = 8;
+
 [[noreturn]] void throw_spawn(const std::string& what) {
     throw pool_broken("bulkhead: cannot start a worker process: " + what);
 }
@@ -73,22 +82,40 @@ child spawn_here(const spawn_request& request) {
     const unique_fd null_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (!null_fd) throw_spawn("/dev/null does not open: " + errno_text(errno));
 
+    {
+        // Boost leaves a descriptor behind when it finds none free half-way: look first.
+        std::array<unique_fd, descriptors_needed> reserve;
+        for (auto& fd : reserve) {
+            fd.reset(::fcntl(null_fd.get(), F_DUPFD_CLOEXEC, 0));
+            if (!fd) throw_spawn(errno_text(errno));
+        }
+    }
+
     std::vector<const char*> argv;
     argv.reserve(request.arguments.size() + 1);
     for (const auto& argument : request.arguments) argv.push_back(argument.c_str());
     argv.push_back(nullptr);
 
     boost::asio::io_context context(1);  // of its own: a shared one can hang in the child
+    // Makes the context's reactor now: where it fails after the fork, Boost leaks the pidfd.
+    const boost::asio::posix::stream_descriptor reactor(context);
     process_v2::posix::default_launcher launcher;
     boost::system::error_code failure;
-    const child_setup setup{&request.passed_fds, null_fd.get(), ::getpid()};
-    auto started = launcher(context.get_executor(), failure, executable, argv.data(), setup);
+    const child_setup setup{&request.passed_fds, null_fd.get(), ::getpid(),
+                            request.dies_with_parent};
+    try {
+        launcher(context.get_executor(), failure, executable, argv.data(), setup).detach();
+    } catch (const boost::system::system_error& thrown) {
+        failure = thrown.code();  // out of descriptors, after the fork
+    }
     const pid_t pid = launcher.pid;
     if (failure) {
-        if (pid > 0) ::waitpid(pid, nullptr, 0);  // a failed exec leaves a zombie
+        if (pid > 0) {  // not reaped: the pid is still its own
+            ::kill(pid, SIGKILL);
+            ::waitpid(pid, nullptr, 0);
+        }
         throw_spawn(errno_text(failure.value()));
     }
-    started.detach();
 
     unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!pidfd) {
@@ -151,6 +178,9 @@ private:
             }
             try {
                 next->result.set_value(spawn_here(*next->request));
+            } catch (const boost::system::system_error& e) {  // Asio's own descriptors
+                next->result.set_exception(std::make_exception_ptr(pool_broken(
+                    "bulkhead: cannot start a worker process: " + errno_text(e.code().value()))));
             } catch (...) {
                 next->result.set_exception(std::current_exception());
             }
@@ -163,6 +193,8 @@ private:
 };
 
 }  // namespace
+
+void die_with_parent() noexcept { ::prctl(PR_SET_PDEATHSIG, SIGKILL); }
 
 child spawn(const spawn_request& request) { return spawner::instance().run(request); }
 

@@ -21,7 +21,14 @@ struct spawn_request {
     std::vector<std::string> arguments;
     /// Become first_passed_fd, first_passed_fd + 1, ... in the child, which has no others.
     std::vector<int> passed_fds;
+    /// Killed by the kernel when this process dies, from its first instruction on. A child that has
+    /// something to put away first calls die_with_parent() itself.
+    bool dies_with_parent = true;
 };
+
+/// From now on the kernel kills this process when its parent dies. The caller checks afterwards
+/// whether the parent still lives.
+void die_with_parent() noexcept;
 
 /// A child that is still ours to wait for. The pidfd makes sure that no signal goes to a stranger.
 class child {
@@ -48,8 +55,7 @@ private:
 };
 
 /// Starts this executable again through Boost.Process: in a process group of its own, stdin from
-/// /dev/null, default signal dispositions and an empty mask, killed by the kernel when this process
-/// dies. Any thread; the work is done by one long-lived thread, since the kernel ties that kill to the
+/// /dev/null, default signal dispositions and an empty mask. Any thread; the work is done by one long-lived thread, since the kernel ties that kill to the
 /// thread that spawned, and since spawns at the same time would inherit each other's pipes. Throws
 /// pool_broken with the cause.
 [[nodiscard]] child spawn(const spawn_request& request);

@@ -49,26 +49,22 @@ pool_core::pool_core(process_pool_options options)
 pool_core::~pool_core() = default;
 
 void pool_core::start() {
-    std::promise<void> first;
-    auto started = first.get_future();
+    std::promise<std::string> first;
+    auto failure = first.get_future();
     loop_ = std::thread([this, &first] {
         loop_id_.store(std::this_thread::get_id());
         start_worker(0);
-        first.set_value();
+        // Looked at before the loop runs: a worker that exists but dies at once is a matter for it.
+        first.set_value(seats_[0]->box ? std::string() : start_failure_);
         for (worker_index i = 1; i < seats_.size(); ++i) {
             boost::asio::post(io_, [this, i] { start_worker(i); });
         }
         run();
     });
-    started.get();
-    std::optional<std::string> cause;
-    {
-        const lock held(mutex_);
-        if (seats_[0]->box == nullptr) cause = start_failure_;
-    }
-    if (cause) {
+    const std::string cause = failure.get();
+    if (!cause.empty()) {
         finish();
-        throw pool_broken(*cause);
+        throw pool_broken(cause);
     }
 }
 

@@ -35,9 +35,10 @@ void pool_core::start_worker(worker_index worker) {
     std::vector<remote_task*> resolved;
     try {
         auto box = std::make_unique<channel::compartment>();
-        auto process =
-            os::spawn({.arguments = {program_name(), worker_flag, fd_list(box->worker_fds())},
-                       .passed_fds = box->worker_fds()});
+        auto process = os::spawn(
+            {.arguments = {program_name(), worker_flag, fd_list(box->worker_fds()), box->name()},
+             .passed_fds = box->worker_fds(),
+             .dies_with_parent = false});
         const pid_t pid = process.pid();
         os::unique_fd death;
         os::unique_fd bell;

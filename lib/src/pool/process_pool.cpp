@@ -1,12 +1,28 @@
 // process_pool's members, each a call into the core.
 #include <bulkhead/process_pool.hpp>
 
+#include "os/fd.hpp"
 #include "pool/pool_core.hpp"
 
-namespace bulkhead {
+#include <boost/system/system_error.hpp>
 
-process_pool::process_pool(process_pool_options options)
-    : core_(std::make_shared<detail::pool_core>(std::move(options))) {
+#include <boost/system/system_error.hpp>
+
+namespace bulkhead {
+namespace {
+
+std::shared_ptr<detail::pool_core> make_core(process_pool_options options) {
+    try {
+        return std::make_shared<detail::pool_core>(std::move(options));
+    } catch (const boost::system::system_error& cause) {  // Asio got no descriptors
+        throw pool_broken("bulkhead: a pool cannot be made: " +
+                          os::errno_text(cause.code().value()));
+    }
+}
+
+}  // namespace
+
+process_pool::process_pool(process_pool_options options) : core_(make_core(std::move(options))) {
     core_->start();
 }
 

@@ -204,8 +204,8 @@ void flush_output() noexcept {
     (void)std::fflush(stdout);
 }
 
-void serve(const std::vector<int>& fds) {
-    auto port = worker_port::attach(fds);
+void serve(const std::vector<int>& fds, const std::string& name) {
+    auto port = worker_port::attach(fds, name);
     if (port) {
         worker self(*port);
         task_envelope task;

@@ -19,6 +19,8 @@
 namespace bulkhead {
 namespace {
 
+constexpr const char* not_for_users = "this option is for processes that bulkhead starts itself";
+
 std::atomic<bool> initialised{false};
 
 std::string& name_of_program() {
@@ -74,9 +76,10 @@ void init(int argc, char** argv) {
     const auto slash = name_of_program().rfind('/');
     ::prctl(PR_SET_NAME, name_of_program().c_str() + (slash == std::string::npos ? 0 : slash + 1));
     const auto fds = parse_fds(argv[2]);
-    if (fds.empty()) end_with("this option is for processes that bulkhead starts itself");
+    if (fds.empty()) end_with(not_for_users);
     try {
-        if (worker) detail::serve(fds);
+        if (worker && argc == 4) detail::serve(fds, argv[3]);
+        if (worker) end_with(not_for_users);
         detail::run_function(fds);
     } catch (const std::exception& e) {
         end_with(e.what());

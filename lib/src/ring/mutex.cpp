@@ -6,6 +6,8 @@
 
 #include <bulkhead/error.hpp>
 
+#include <new>
+
 namespace bulkhead {
 namespace {
 
@@ -26,7 +28,8 @@ public:
     }
     ~state() {
         // Dropped while locked: the mapping stays, since the C library has the address.
-        if (object->locks_held.load() != 0) static_cast<void>(new std::shared_ptr(object));
+        if (object->locks_held.load() != 0)
+            static_cast<void>(new (std::nothrow) std::shared_ptr(object));
     }
     state(const state&) = delete;
     state& operator=(const state&) = delete;

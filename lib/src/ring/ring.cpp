@@ -1,28 +1,21 @@
 // Putting and taking under the robust lock, and the waiting around it.
 #include "ring/ring.hpp"
 
+#include "ring/ring_waiter.hpp"
+
 #include <bulkhead/error.hpp>
 
 #include <cstring>
 #include <new>
-#include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 
 namespace bulkhead::ring {
 namespace {
 
-using namespace std::chrono_literals;
 using detail::deadline;
 
 constexpr std::size_t length_bytes = sizeof(std::uint64_t);
-/// A busy peer answers within this; a sleep and its wake-up cost more. None on a single CPU.
-constexpr auto spin_time_max = 20us;
-constexpr int pauses_per_look_at_clock = 32;
-/// How long an operation that waits for no message may wait for the lock: far longer than a copy
-/// takes, but not for ever, as its owner may have been stopped (SIGSTOP).
-constexpr auto lock_patience = 100ms;
 /// A writer is woken when this part of the ring is free, so that it is woken for more than one
 /// message. A waiting writer that would fit earlier finds out by its heartbeat.
 constexpr std::uint64_t wake_writers_at_part = 4;
@@ -30,82 +23,7 @@ constexpr std::uint64_t wake_writers_at_part = 4;
 constexpr std::uint64_t padded(std::uint64_t bytes) { return (bytes + 7) / 8 * 8; }
 constexpr std::uint64_t slot_bytes(std::uint64_t bytes) { return length_bytes + padded(bytes); }
 
-bool worth_spinning() {
-    static const bool several_cpus = std::thread::hardware_concurrency() > 1;
-    return several_cpus;
-}
-
-/// Takes the lock, within patience even when `until` has passed.
-class operation_lock {
-public:
-    operation_lock(robust_mutex& mutex, deadline until, const char* what) {
-        guard_.emplace(mutex, until == detail::wait_for_ever ? until : detail::wait_not_at_all,
-                       what);
-        if (*guard_) return;
-        const deadline patient = std::chrono::steady_clock::now() + lock_patience;
-        guard_.emplace(mutex, std::max(until, patient), what);
-    }
-    explicit operator bool() const noexcept { return static_cast<bool>(*guard_); }
-    void release() noexcept { guard_->release(); }
-
-private:
-    std::optional<robust_guard> guard_;
-};
-
 }  // namespace
-
-/// The pauses between the attempts of one operation: first spinning, then sleeping. Ends after an
-/// attempt that was made at the deadline or later.
-class byte_ring::waiter {
-public:
-    waiter(ring_layout& layout, deadline until)
-        : layout_(layout), until_(until), late_(until == detail::wait_not_at_all) {}
-
-    /// Before each attempt, without the lock.
-    void remember() noexcept { seen_ = layout_.commit.load(std::memory_order_relaxed); }
-
-    /// After a failed attempt, with the lock, which it releases. False: give up.
-    bool pause(operation_lock& lock, wait_channel& channel) {
-        if (late_) return false;
-        if (!spun_ && worth_spinning()) {
-            lock.release();
-            spin();
-        } else {
-            const auto ticket = channel.enlist();
-            lock.release();
-            channel.sleep(ticket, until_);
-            late_ = until_ != detail::wait_for_ever && std::chrono::steady_clock::now() >= until_;
-        }
-        return true;
-    }
-
-    /// Whether pause() would sleep.
-    [[nodiscard]] bool sleeps_next() const noexcept {
-        return !late_ && (spun_ || !worth_spinning());
-    }
-
-private:
-    void spin() {
-        auto now = std::chrono::steady_clock::now();
-        if (!spin_end_) spin_end_ = std::min(until_, now + spin_time_max);
-        while (now < *spin_end_) {
-            for (int i = 0; i != pauses_per_look_at_clock; ++i) {
-                if (layout_.commit.load(std::memory_order_relaxed) != seen_) return;
-                spin_pause();
-            }
-            now = std::chrono::steady_clock::now();
-        }
-        spun_ = true;
-        late_ = now >= until_;
-    }
-
-    ring_layout& layout_;
-    deadline until_;
-    std::optional<deadline> spin_end_;
-    std::uint32_t seen_ = 0;
-    bool spun_ = false;
-    bool late_;
-};
 
 std::size_t byte_ring::body_bytes(std::size_t capacity_bytes) noexcept {
     return sizeof(ring_layout) + slot_bytes(capacity_bytes);
@@ -194,7 +112,7 @@ outcome byte_ring::put(std::span<const message> messages, deadline until, std::s
                                 std::to_string(capacity_bytes_) + " bytes");
     }
     const std::uint64_t needed = slot_bytes(first_bytes);
-    waiter wait(layout_, until);
+    ring_waiter wait(layout_, until);
     for (;;) {
         wait.remember();
         operation_lock lock(layout_.lock, until, what_);
@@ -247,7 +165,7 @@ bool byte_ring::take(ring_state& state, detail::byte_sink sink) {
 outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline until,
                        std::size_t& count) {
     count = 0;
-    waiter wait(layout_, until);
+    ring_waiter wait(layout_, until);
     for (;;) {
         wait.remember();
         operation_lock lock(layout_.lock, until, what_);
@@ -306,7 +224,7 @@ void byte_ring::task_done() {
 }
 
 outcome byte_ring::join_tasks(deadline until) {
-    waiter wait(layout_, until);
+    ring_waiter wait(layout_, until);
     for (;;) {
         wait.remember();
         operation_lock lock(layout_.lock, until, what_);

@@ -56,8 +56,6 @@ public:
     [[nodiscard]] ring_marks& marks() noexcept { return layout_.marks; }
 
 private:
-    class waiter;
-
     [[nodiscard]] ring_state valid_state() const;
     void commit(const ring_state& next) noexcept;
     void append(ring_state& state, message bytes) noexcept;

@@ -37,7 +37,7 @@ private:
     void check(const char* what) const;
     void check_owner_exists(const char* what) const;
     [[nodiscard]] std::uint32_t word() const noexcept;
-    acquired done(int error, const char* what);
+    acquired done(int failure, const char* what);
 
     union {
         pthread_mutex_t mutex_;

@@ -167,8 +167,7 @@ std::shared_ptr<shared_object> shared_object::find(const object_id& id) {
 std::shared_ptr<shared_object> shared_object::adopt(os::shared_segment segment, object_type type,
                                                     const std::string& name,
                                                     const std::string& description) {
-    const std::shared_ptr<shared_object> fresh(
-        new shared_object(std::move(segment), name, description));
+    std::shared_ptr<shared_object> fresh(new shared_object(std::move(segment), name, description));
     fresh->check(type);
     fresh->id_ = fresh->header().id;
     std::shared_ptr<shared_object> known;  // outlives the guard: its end takes the lock

@@ -1,0 +1,95 @@
+// How one operation of a ring gets the lock, and what it does between its attempts.
+#pragma once
+
+#include "ring/ring_layout.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+
+namespace bulkhead::ring {
+
+/// A busy peer answers within this; a sleep and its wake-up cost more. None on a single CPU.
+inline constexpr auto spin_time_max = std::chrono::microseconds(20);
+inline constexpr int pauses_per_look_at_clock = 32;
+/// How long an operation that waits for no message may wait for the lock: far longer than a copy
+/// takes, but not for ever, as its owner may have been stopped (SIGSTOP).
+inline constexpr auto lock_patience = std::chrono::milliseconds(100);
+
+inline bool worth_spinning() {
+    static const bool several_cpus = std::thread::hardware_concurrency() > 1;
+    return several_cpus;
+}
+
+/// Takes the lock, within patience even when `until` has passed.
+class operation_lock {
+public:
+    operation_lock(robust_mutex& mutex, detail::deadline until, const char* what) {
+        guard_.emplace(mutex, until == detail::wait_for_ever ? until : detail::wait_not_at_all,
+                       what);
+        if (*guard_) return;
+        const detail::deadline patient = std::chrono::steady_clock::now() + lock_patience;
+        guard_.emplace(mutex, std::max(until, patient), what);
+    }
+    explicit operator bool() const noexcept { return static_cast<bool>(*guard_); }
+    void release() noexcept { guard_->release(); }
+
+private:
+    std::optional<robust_guard> guard_;
+};
+
+/// The pauses between the attempts of one operation: first spinning, then sleeping. Ends after an
+/// attempt that was made at the deadline or later.
+class ring_waiter {
+public:
+    ring_waiter(ring_layout& layout, detail::deadline until)
+        : layout_(layout), until_(until), late_(until == detail::wait_not_at_all) {}
+
+    /// Before each attempt, without the lock.
+    void remember() noexcept { seen_ = layout_.commit.load(std::memory_order_relaxed); }
+
+    /// After a failed attempt, with the lock, which it releases. False: give up.
+    bool pause(operation_lock& lock, wait_channel& channel) {
+        if (late_) return false;
+        if (!spun_ && worth_spinning()) {
+            lock.release();
+            spin();
+        } else {
+            const auto ticket = channel.enlist();
+            lock.release();
+            channel.sleep(ticket, until_);
+            late_ = until_ != detail::wait_for_ever && std::chrono::steady_clock::now() >= until_;
+        }
+        return true;
+    }
+
+    /// Whether pause() would sleep.
+    [[nodiscard]] bool sleeps_next() const noexcept {
+        return !late_ && (spun_ || !worth_spinning());
+    }
+
+private:
+    void spin() {
+        auto now = std::chrono::steady_clock::now();
+        if (!spin_end_) spin_end_ = std::min(until_, now + spin_time_max);
+        while (now < *spin_end_) {
+            for (int i = 0; i != pauses_per_look_at_clock; ++i) {
+                if (layout_.commit.load(std::memory_order_relaxed) != seen_) return;
+                spin_pause();
+            }
+            now = std::chrono::steady_clock::now();
+        }
+        spun_ = true;
+        late_ = now >= until_;
+    }
+
+    ring_layout& layout_;
+    detail::deadline until_;
+    std::optional<detail::deadline> spin_end_;
+    std::uint32_t seen_ = 0;
+    bool spun_ = false;
+    bool late_;
+};
+
+}  // namespace bulkhead::ring

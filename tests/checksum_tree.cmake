@@ -1,0 +1,72 @@
+# PROGRAM prints right checksums in order; with --crash-every, all but those of the crashed files.
+# Works in FOLDER, which it makes anew.
+set(crash_every 7)
+
+file(REMOVE_RECURSE ${FOLDER})
+set(expected "")
+foreach(number RANGE 10 49)
+    # In the byte order of whole paths "d.x" comes before "d/x", and that before "d0".
+    foreach(name d.${number} d/${number} d0/${number})
+        file(WRITE ${FOLDER}/${name} "123456789")
+        # The check value of CRC-32.
+        list(APPEND expected "cbf43926  ${FOLDER}/${name}")
+    endforeach()
+endforeach()
+file(CREATE_LINK d.10 ${FOLDER}/link SYMBOLIC)
+list(SORT expected)
+
+function(run expected_code)
+    execute_process(COMMAND ${PROGRAM} ${ARGN}
+        OUTPUT_VARIABLE printed ERROR_VARIABLE said RESULT_VARIABLE code)
+    if(NOT code STREQUAL expected_code)
+        message(FATAL_ERROR "Exit code ${code} instead of ${expected_code}; it said\n${said}")
+    endif()
+    string(REGEX REPLACE "\n$" "" printed "${printed}")
+    string(REPLACE "\n" ";" printed "${printed}")
+    set(printed "${printed}" PARENT_SCOPE)
+    set(said "${said}" PARENT_SCOPE)
+endfunction()
+
+function(expect_printed what)
+    if(NOT printed STREQUAL "${ARGN}")
+        list(JOIN printed "\n" printed)
+        list(JOIN ARGN "\n" wanted)
+        message(FATAL_ERROR
+            "${what}: it printed\n${printed}\ninstead of\n${wanted}\nand said\n${said}")
+    endif()
+endfunction()
+
+run(0 ${FOLDER})
+expect_printed("Without crashes" ${expected})
+if(NOT said MATCHES "checksum_tree: 120 files, .*, 0 crashes survived\n$")
+    message(FATAL_ERROR "A wrong summary: ${said}")
+endif()
+
+set(survivors "")
+set(number 0)
+set(crashes 0)
+foreach(line IN LISTS expected)
+    math(EXPR number "${number} + 1")
+    math(EXPR phase "${number} % ${crash_every}")
+    if(phase)
+        list(APPEND survivors ${line})
+    else()
+        math(EXPR crashes "${crashes} + 1")
+        string(REGEX REPLACE "^[^ ]*  " "" file ${line})
+        list(APPEND complaints "checksum_tree: ${file}: the worker was killed by SIGSEGV")
+    endif()
+endforeach()
+
+run(1 --workers 2 --crash-every ${crash_every} ${FOLDER})
+expect_printed("With crashes" ${survivors})
+list(JOIN complaints "\n" complaints)
+set(summary ", ${crashes} crashes survived; without a checksum: ${crashes}\n$")
+string(FIND "${said}" "${complaints}\n" at)
+if(NOT at EQUAL 0 OR NOT said MATCHES "${summary}")
+    message(FATAL_ERROR "It said\n${said}instead of\n${complaints}\nand a summary")
+endif()
+
+run(2 --crash-every 0 ${FOLDER})
+run(2)
+run(1 ${FOLDER}/nowhere)
+file(REMOVE_RECURSE ${FOLDER})

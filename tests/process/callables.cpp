@@ -1,0 +1,110 @@
+// What can be a task.
+#include "support/scene.hpp"
+
+#include <array>
+#include <cctype>
+#include <cstdlib>
+#include <functional>
+#include <stop_token>
+#include <utility>
+
+namespace {
+
+using namespace test;
+using bulkhead::process_pool;
+
+int triple(int x) noexcept { return 3 * x; }
+
+template <class T>
+T twice(T x) {
+    return x + x;
+}
+
+struct adder {
+    int operator()(int a, int b) const { return a + b; }
+    static int negate(int x) { return -x; }
+};
+
+struct counter {
+    int operator()() { return ++count; }  // not const
+    int count = 41;
+};
+
+enum class color : std::uint8_t { red, green };
+
+bool in_another_process(pid_t pid) { return pid != ::getpid(); }
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(callables, scene)
+
+BOOST_AUTO_TEST_CASE(functions_of_all_kinds_run_in_a_worker) {
+    process_pool pool(1);
+    BOOST_TEST(in_another_process(pool.submit(whoami).get()));
+    BOOST_TEST(pool.submit(square, 7).get() == 49);
+    BOOST_TEST(pool.submit(&square, 8).get() == 64);
+    BOOST_TEST(pool.submit(triple, 5).get() == 15);
+    BOOST_TEST(pool.submit(twice<std::string>, "ab").get() == "abab");
+    BOOST_TEST(pool.submit(adder::negate, 4).get() == -4);
+    int (*pointer)(int) = square;
+    BOOST_TEST(pool.submit(pointer, 9).get() == 81);
+}
+
+BOOST_AUTO_TEST_CASE(functions_of_shared_libraries_are_found_in_the_worker) {
+    process_pool pool(1);
+    BOOST_TEST(pool.submit(static_cast<int (*)(int)>(&::toupper), 'a').get() == 'A');
+    BOOST_TEST(pool.submit(static_cast<pid_t (*)()>(&::getppid)).get() == ::getpid());
+}
+
+BOOST_AUTO_TEST_CASE(lambdas_and_function_objects_run_in_a_worker) {
+    process_pool pool(1);
+    BOOST_TEST(pool.submit([](int x) { return x + 1; }, 1).get() == 2);
+    BOOST_TEST(pool.submit([](auto x) { return x + x; }, 4).get() == 8);
+    BOOST_TEST(pool.submit([](auto x, auto y) { return x + std::to_string(y); }, std::string("n"), 4)
+                   .get() == "n4");
+    BOOST_TEST(pool.submit(adder{}, 2, 3).get() == 5);
+    BOOST_TEST(pool.submit(std::plus<>{}, 2, 3).get() == 5);
+    BOOST_TEST(pool.submit(counter{}).get() == 42);
+    BOOST_TEST(pool.submit([n = 0]() mutable { return ++n; }).get() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(closures_carry_trivially_copyable_captures) {
+    process_pool pool(1);
+    const int a = 3;
+    const double b = 0.5;
+    const auto c = color::green;
+    BOOST_TEST(pool.submit([=](int x) { return x * a + b + static_cast<int>(c); }, 2).get() == 7.5);
+    const std::array<char, 100> text{'h', 'i'};
+    BOOST_TEST(pool.submit([text] { return std::string(text.data()); }).get() == "hi");
+    const char odd[3] = {1, 2, 3};
+    BOOST_TEST(pool.submit([odd](const std::string& s) { return s + std::to_string(odd[2]); }, "s")
+                   .get() == "s3");
+}
+
+BOOST_AUTO_TEST_CASE(a_first_parameter_stop_token_is_provided) {
+    process_pool pool(1);
+    BOOST_TEST(pool.submit([](std::stop_token, int x) { return x; }, 5).get() == 5);
+    BOOST_TEST(pool.submit([](std::stop_token token) { return token.stop_possible(); }).get());
+    BOOST_TEST(pool.submit([](std::stop_token, auto x) { return x; }, 6).get() == 6);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_keeps_globals_between_its_tasks_and_shares_none_with_the_parent) {
+    static int global = 0;
+    process_pool pool(1);
+    const auto count = [] { return ++global; };
+    BOOST_TEST(pool.submit(count).get() == 1);
+    BOOST_TEST(pool.submit(count).get() == 2);
+    BOOST_TEST(global == 0);
+}
+
+BOOST_AUTO_TEST_CASE(many_different_tasks_are_told_apart) {
+    process_pool pool(2);
+    const auto run = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
+        BOOST_TEST(pool.submit([](std::size_t x) { return x * 1000 + I; }, I).get() == I * 1001);
+    };
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+        (run(std::integral_constant<std::size_t, I>{}), ...);
+    }(std::make_index_sequence<100>{});
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,337 @@
+// Beginnings and ends of pools, and what they tell of themselves.
+#include "support/program.hpp"
+#include "support/scene.hpp"
+
+#include <algorithm>
+
+namespace {
+
+using namespace test;
+using bulkhead::future;
+using bulkhead::pool_closed;
+using bulkhead::process_pool;
+using bulkhead::task_cancelled;
+using bulkhead::task_options;
+using bulkhead::thread_pool;
+using bulkhead::worker_state;
+
+template <class Pool>
+void check_closed() {
+    Pool pool(1);
+    auto f = pool.submit(square, 3);
+    pool.close();
+    pool.close();
+    BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_closed);
+    BOOST_CHECK_THROW((void)pool.try_submit(square, 1), pool_closed);
+    BOOST_TEST(f.get() == 9);
+    pool.join();
+    pool.join();
+    pool.shutdown();
+    pool.shutdown();
+    BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_closed);
+}
+
+template <class Pool>
+void check_destructor_runs_what_is_queued(const scene& at) {
+    {
+        Pool pool(2);
+        for (int i = 0; i != 200; ++i) {
+            (void)pool.submit(append_line, at.file("log"), std::to_string(i));
+        }
+    }
+    BOOST_TEST(lines_of(at.file("log")).size() == 200U);
+}
+
+template <class Pool>
+void check_shutdown_without_waiting(const scene& at) {
+    std::vector<future<pid_t>> all;
+    future<pid_t> running;
+    {
+        Pool pool(1);
+        running = pool.submit(hold, at.file("on"), at.file("go"));
+        await(at.file("on"));
+        for (int i = 0; i != 20; ++i) all.push_back(pool.submit(whoami));
+        pool.shutdown({.wait = false});
+        BOOST_TEST(!running.done());
+        BOOST_CHECK_THROW((void)pool.submit(whoami), pool_closed);
+        announce(at.file("go"));
+    }
+    BOOST_TEST(running.done());
+    for (auto& f : all) BOOST_TEST(f.get() > 0);
+}
+
+template <class Pool>
+void check_shutdown_cancels_queued(const scene& at) {
+    Pool pool(1);
+    auto running = pool.submit(hold, at.file("on"), at.file("go"));
+    await(at.file("on"));
+    std::vector<future<void>> queued;
+    for (int i = 0; i != 50; ++i) queued.push_back(pool.submit(append_line, at.file("ran"), "x"));
+    pool.shutdown({.wait = false, .cancel_queued = true});
+    for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
+    BOOST_TEST(!running.done());
+    announce(at.file("go"));
+    pool.shutdown({.wait = true});
+    BOOST_TEST(running.get() > 0);
+    BOOST_TEST(!fs::exists(at.file("ran")));
+    BOOST_TEST(pool.stats().cancelled == 50U);
+}
+
+/// A pool in a task, in a task, ...: the pids of all that ran.
+std::vector<pid_t> nested(int depth) {
+    std::vector<pid_t> pids;
+    if (depth > 1) {
+        process_pool pool(1);
+        pids = pool.submit(nested, depth - 1).get();
+    }
+    pids.push_back(::getpid());
+    return pids;
+}
+
+void nested_hang(int depth, const fs::path& log, const fs::path& deepest) {
+    append_line(log, std::to_string(::getpid()));
+    if (depth == 1) {
+        announce_pid(deepest);
+        while (true) ::pause();
+    }
+    process_pool pool(1);
+    pool.submit(nested_hang, depth - 1, log, deepest).get();
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(life, scene)
+
+BOOST_AUTO_TEST_CASE(submit_after_close_is_refused_and_closing_twice_is_no_mistake) {
+    check_closed<process_pool>();
+    check_closed<thread_pool>();
+}
+
+BOOST_AUTO_TEST_CASE(destructor_runs_what_is_queued) {
+    check_destructor_runs_what_is_queued<process_pool>(*this);
+}
+BOOST_AUTO_TEST_CASE(destructor_of_threads_runs_what_is_queued) {
+    check_destructor_runs_what_is_queued<thread_pool>(*this);
+}
+
+BOOST_AUTO_TEST_CASE(shutdown_without_waiting_returns_at_once_and_the_destructor_waits) {
+    check_shutdown_without_waiting<process_pool>(*this);
+}
+BOOST_AUTO_TEST_CASE(shutdown_of_threads_without_waiting_returns_at_once) {
+    check_shutdown_without_waiting<thread_pool>(*this);
+}
+
+BOOST_AUTO_TEST_CASE(shutdown_may_cancel_what_has_not_started) {
+    check_shutdown_cancels_queued<process_pool>(*this);
+}
+BOOST_AUTO_TEST_CASE(shutdown_of_threads_may_cancel_what_has_not_started) {
+    check_shutdown_cancels_queued<thread_pool>(*this);
+}
+
+BOOST_AUTO_TEST_CASE(shutdown_cancels_what_waits_in_the_workers_queue_too) {
+    process_pool pool(1);
+    for (int i = 0; i != 300; ++i) (void)pool.submit(square, i).get();
+    auto running = pool.submit(hold, file("on"), file("go"));
+    std::vector<future<void>> queued;
+    for (int i = 0; i != 100; ++i) queued.push_back(pool.submit(append_line, file("ran"), "x"));
+    await(file("on"));
+    pool.shutdown({.wait = false, .cancel_queued = true});
+    announce(file("go"));
+    BOOST_TEST(running.get() > 0);
+    for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
+    BOOST_TEST(!fs::exists(file("ran")));
+}
+
+BOOST_AUTO_TEST_CASE(workers_are_gone_after_shutdown) {
+    process_pool pool(3);
+    const auto pids = pids_of(pool);
+    pool.shutdown();
+    for (const pid_t pid : pids) BOOST_TEST(is_gone(pid));
+    for (const auto& worker : pool.workers()) {
+        BOOST_TEST(worker.pid == 0);
+        BOOST_TEST((worker.state == worker_state::dead));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_unused_pool_comes_and_goes) {
+    for (int i = 0; i != 10; ++i) process_pool pool(2);
+    for (int i = 0; i != 10; ++i) thread_pool pool(2);
+    process_pool of_all_cpus;
+    BOOST_TEST(!of_all_cpus.workers().empty());
+}
+
+BOOST_AUTO_TEST_CASE(terminate_kills_what_runs_and_cancels_what_waits) {
+    process_pool pool({.workers = 3, .kill_grace = 100ms});
+    std::vector<future<void>> running;
+    for (int i = 0; i != 3; ++i) {
+        running.push_back(pool.submit(hang, file("on" + std::to_string(i))));
+    }
+    std::vector<future<int>> queued;
+    for (int i = 0; i != 100; ++i) queued.push_back(pool.submit(square, i));
+    std::vector<pid_t> pids;
+    for (int i = 0; i != 3; ++i) pids.push_back(await_pid(file("on" + std::to_string(i))));
+    pool.terminate();
+    for (const pid_t pid : pids) BOOST_TEST(is_gone(pid));
+    for (auto& f : running) (void)error_of<task_cancelled>(std::move(f));
+    for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
+    BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_closed);
+    BOOST_TEST(pool.stats().cancelled == 103U);
+    pool.terminate();
+}
+
+BOOST_AUTO_TEST_CASE(terminate_while_workers_start_and_idle) {
+    for (int i = 0; i != 20; ++i) {
+        process_pool pool(3);
+        if (i % 2 != 0) (void)pids_of(pool);
+        pool.terminate();
+    }
+}
+
+BOOST_AUTO_TEST_CASE(join_waits_for_every_task_and_leaves_the_pool_open) {
+    process_pool pool(2);
+    std::vector<future<int>> all;
+    for (int i = 0; i != 500; ++i) all.push_back(pool.submit(square, i));
+    pool.join();
+    for (const auto& f : all) BOOST_TEST(f.done());
+    BOOST_TEST(pool.submit(square, 2).get() == 4);
+}
+
+BOOST_AUTO_TEST_CASE(waiting_for_the_pool_from_its_own_callback_is_refused) {
+    process_pool pool(1);
+    std::atomic<int> refused{0};
+    auto f = pool.submit(hold, file("on"), file("go"));
+    f.on_done([&] {
+        try {
+            pool.join();
+        } catch (const bulkhead::usage_error&) {
+            ++refused;
+        }
+        try {
+            pool.shutdown();
+        } catch (const bulkhead::usage_error&) {
+            ++refused;
+        }
+    });
+    announce(file("go"));
+    until([&] { return refused == 2; });
+}
+
+BOOST_AUTO_TEST_CASE(pools_inside_tasks_three_deep_work_and_vanish) {
+    process_pool pool(1);
+    const auto pids = pool.submit(nested, 3).get();
+    BOOST_TEST(pids.size() == 3U);
+    for (const pid_t pid : pids) owns_names(pid);
+    pool.shutdown();
+    for (const pid_t pid : pids) BOOST_TEST(is_dead(pid));
+}
+
+BOOST_AUTO_TEST_CASE(pools_inside_tasks_are_gone_with_a_terminated_parent) {
+    process_pool pool({.workers = 1, .kill_grace = 50ms});
+    auto f = pool.submit(nested_hang, 3, file("log"), file("deepest"));
+    await(file("deepest"));
+    pool.terminate();
+    (void)error_of<task_cancelled>(std::move(f));
+    for (const auto& line : lines_of(file("log"))) {
+        const auto pid = static_cast<pid_t>(std::stoi(line));
+        owns_names(pid);
+        await_dead(pid);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(higher_priority_runs_first_and_equals_in_order) {
+    process_pool pool(1);
+    auto running = pool.submit(hold, file("on"), file("go"));
+    await(file("on"));
+    const auto log = file("log");
+    for (const int priority : {0, -5, 7, 0, 7}) {
+        static int number = 0;
+        (void)pool.submit(task_options{.priority = priority}, append_line, log,
+                          std::to_string(priority) + "#" + std::to_string(number++ % 5));
+    }
+    announce(file("go"));
+    pool.join();
+    BOOST_TEST((lines_of(log) == std::vector<std::string>{"7#2", "7#4", "0#0", "0#3", "-5#1"}));
+}
+
+BOOST_AUTO_TEST_CASE(workers_tell_what_they_are_doing) {
+    process_pool pool(2);
+    const auto pids = pids_of(pool);
+    BOOST_TEST(pids[0] != pids[1]);
+    auto f = pool.submit(task_options{.name = "long one"}, hold, file("on"), file("go"));
+    const pid_t pid = await_pid(file("on"));
+    const auto busy = pool.workers();
+    BOOST_TEST(std::count_if(busy.begin(), busy.end(), [&](const auto& w) {
+                   return w.pid == pid && w.state == worker_state::busy &&
+                          w.task_name == "long one" && w.rss_bytes > 0;
+               }) == 1);
+    BOOST_TEST(std::count_if(busy.begin(), busy.end(), [&](const auto& w) {
+                   return w.pid != pid && w.state == worker_state::idle && w.task_name.empty();
+               }) == 1);
+    auto stats = pool.stats();
+    BOOST_TEST(stats.running == 1U);
+    BOOST_TEST(stats.queued == 0U);
+    announce(file("go"));
+    BOOST_TEST(f.get() == pid);
+    until([&] {
+        const auto now = pool.workers();
+        return std::all_of(now.begin(), now.end(),
+                           [](const auto& w) { return w.state == worker_state::idle; });
+    });
+    stats = pool.stats();
+    BOOST_TEST(stats.running == 0U);
+    BOOST_TEST(stats.succeeded == 1U);
+    BOOST_TEST(stats.submitted == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(idle_workers_take_over_what_waits_behind_a_long_task) {
+    process_pool pool(2);
+    for (int i = 0; i != 600; ++i) (void)pool.submit(square, i).get();
+    auto blocking = pool.submit(hold, file("on"), file("go"));
+    std::vector<future<int>> all;
+    for (int i = 0; i != 300; ++i) all.push_back(pool.submit(square, i));
+    // All of them, while the long one still runs.
+    for (int i = 0; i != 300; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
+    BOOST_TEST(!blocking.done());
+    announce(file("go"));
+    BOOST_TEST(blocking.get() > 0);
+}
+
+// ---- the parent's sudden death
+
+BOOST_AUTO_TEST_CASE(killed_parent_takes_all_its_descendants_and_leaves_nothing) {
+    for (const char* mode : {"idle", "busy", "process", "nested", "threads"}) {
+        BOOST_TEST_CONTEXT(mode) {
+            program parent(*this, "doomed_parent", {mode, file(mode)});
+            await(file(mode));
+            parent.kill();
+            owns_names(parent.pid());
+            until([&] { return processes_marked(mark()).empty(); });
+            BOOST_TEST(shm_names_of(parent.pid()).empty());
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(parent_killed_while_workers_start_leaves_nothing) {
+    for (int started = 0; started != 12; ++started) {
+        BOOST_TEST_CONTEXT(started << " workers started") {
+            const auto ready = file("starting" + std::to_string(started));
+            program parent(*this, "doomed_parent", {"starting", ready, std::to_string(started)});
+            await(ready);
+            parent.kill();
+            until([&] { return processes_marked(mark()).empty(); });
+            BOOST_TEST(shm_names_of(parent.pid()).empty());
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(interrupt_to_the_foreground_group_is_the_parents_to_decide) {
+    program parent(*this, "doomed_parent", {"interrupt", file("ready")});
+    await(file("ready"));
+    parent.signal_group(SIGINT);
+    BOOST_TEST(parent.wait().success());
+    BOOST_TEST(parent.out() == "interrupted, and still 49\n");
+    BOOST_TEST(parent.err() == "");
+    owns_names(parent.pid());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,270 @@
+// map(): order, chunks, errors at their place, and how far it looks ahead.
+#include "support/scene.hpp"
+
+#include <numeric>
+#include <ranges>
+#include <stdexcept>
+
+namespace {
+
+using namespace test;
+using bulkhead::map_options;
+using bulkhead::process_pool;
+using bulkhead::thread_pool;
+using bulkhead::worker_crashed;
+
+int add(int a, int b) { return a + b; }
+int not_13(int x) {
+    if (x == 13) throw std::invalid_argument("unlucky");
+    return x * x;
+}
+int crash_at_13(int x) {
+    if (x == 13) ::raise(SIGKILL);
+    return x * x;
+}
+
+constexpr std::size_t chunk_sizes[] = {0, 1, 6, 39, 40, 41};
+
+template <class Pool>
+void check_order() {
+    Pool pool(3);
+    for (const auto chunk : chunk_sizes) {
+        int expected = 0;
+        for (const int y : pool.map(map_options{.chunk_size = chunk}, square,
+                                    std::views::iota(0, 40))) {
+            BOOST_TEST(y == expected * expected);
+            ++expected;
+        }
+        BOOST_TEST(expected == 40);
+    }
+    int none = 0;
+    for ([[maybe_unused]] const int y : pool.map(square, std::vector<int>{})) ++none;
+    BOOST_TEST(none == 0);
+}
+
+/// Items 0..39, of which 13 throws an E.
+template <class E, class Pool, class F>
+void check_error_at_its_place(Pool& pool, F f, std::size_t chunk) {
+    const map_options options{.chunk_size = chunk};
+    auto results = pool.map(options, f, std::views::iota(0, 40));
+    int position = 0;
+    for (auto it = results.begin(); it != results.end(); ++it, ++position) {
+        if (position == 13) {
+            BOOST_CHECK_THROW((void)*it, E);
+        } else {
+            BOOST_TEST(*it == position * position);
+        }
+    }
+    BOOST_TEST(position == 40);
+}
+
+template <class Pool>
+void check_input_that_throws() {
+    Pool pool(2);
+    for (const auto chunk : chunk_sizes) {
+        for (const int k : {0, 1, 5, 23}) {
+            auto input = std::views::iota(0) | std::views::transform([k](int i) {
+                             if (i == k) throw std::length_error("input");
+                             return i;
+                         });
+            auto results = pool.map(map_options{.chunk_size = chunk}, square, input);
+            int position = 0;
+            auto it = results.begin();
+            for (; position != k; ++it, ++position) BOOST_TEST(*it == position * position);
+            BOOST_TEST((it != results.end()));
+            BOOST_CHECK_THROW((void)*it, std::length_error);
+            ++it;
+            BOOST_TEST((it == results.end()));
+        }
+    }
+}
+
+template <class Pool>
+void check_lookahead() {
+    Pool pool(2);
+    for (const auto chunk : {std::size_t{0}, std::size_t{1}, std::size_t{4}, std::size_t{50}}) {
+        int taken = 0;
+        auto input = std::views::iota(0) | std::views::transform([&](int i) {
+                         taken = i + 1;
+                         return i;
+                     });
+        auto results =
+            pool.map(map_options{.chunk_size = chunk, .lookahead_max = 10}, square, input);
+        BOOST_TEST(taken == 0);  // nothing before begin()
+        int stepped = 0;
+        for (const int y : results) {
+            BOOST_TEST(y == stepped * stepped);
+            BOOST_TEST(taken - stepped <= 10);
+            if (++stepped == 1000) break;
+        }
+        BOOST_TEST(stepped == 1000);
+    }
+    pool.join();
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(map, scene)
+
+BOOST_AUTO_TEST_CASE(results_come_in_order_for_every_chunk_size) {
+    check_order<process_pool>();
+    check_order<thread_pool>();
+}
+
+BOOST_AUTO_TEST_CASE(an_exception_appears_at_its_position_and_the_rest_goes_on) {
+    process_pool processes(3);
+    thread_pool threads(3);
+    for (const auto chunk : chunk_sizes) {
+        check_error_at_its_place<std::invalid_argument>(processes, not_13, chunk);
+        check_error_at_its_place<std::invalid_argument>(threads, not_13, chunk);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_crash_inside_a_chunk_fails_exactly_that_item) {
+    process_pool pool(2);
+    for (const auto chunk : chunk_sizes) {
+        check_error_at_its_place<worker_crashed>(pool, crash_at_13, chunk);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(every_item_crashing_fails_every_item) {
+    process_pool pool(2);
+    auto results = pool.map(map_options{.chunk_size = 6}, [](int) -> int { std::abort(); },
+                            std::views::iota(0, 20));
+    int position = 0;
+    for (auto it = results.begin(); it != results.end(); ++it, ++position) {
+        try {
+            (void)*it;
+            BOOST_ERROR("no crash at " << position);
+        } catch (const worker_crashed& e) {
+            BOOST_TEST(e.status().signal() == SIGABRT);
+        }
+    }
+    BOOST_TEST(position == 20);
+}
+
+BOOST_AUTO_TEST_CASE(a_timed_out_item_of_a_chunk_fails_exactly_that_item) {
+    process_pool pool({.workers = 2, .task_timeout = 500ms, .kill_grace = 50ms});
+    const auto hang_at_13 = [](int x) {
+        while (x == 13) ::pause();
+        return x * x;
+    };
+    check_error_at_its_place<bulkhead::task_timeout>(pool, hang_at_13, 6);
+}
+
+BOOST_AUTO_TEST_CASE(an_input_that_throws_ends_the_results_with_that_error) {
+    check_input_that_throws<process_pool>();
+    check_input_that_throws<thread_pool>();
+}
+
+BOOST_AUTO_TEST_CASE(an_infinite_input_is_never_taken_further_than_the_lookahead) {
+    check_lookahead<process_pool>();
+    check_lookahead<thread_pool>();
+}
+
+BOOST_AUTO_TEST_CASE(the_chosen_lookahead_is_bounded_too) {
+    process_pool pool(2);
+    int taken = 0;
+    int stepped = 0;
+    auto input = std::views::iota(0) | std::views::transform([&](int i) {
+                     taken = i + 1;
+                     return i;
+                 });
+    for (const int y : pool.map(square, input)) {
+        BOOST_TEST(y == square(stepped));
+        BOOST_REQUIRE(taken - stepped < 50'000);
+        if (++stepped == 20'000) break;
+    }
+}
+
+BOOST_AUTO_TEST_CASE(several_ranges_are_zipped_up_to_the_shortest) {
+    process_pool pool(2);
+    const std::vector<int> xs{1, 2, 3, 4, 5};
+    const std::vector<int> ys{10, 20, 30};
+    std::vector<int> sums;
+    for (const int s : pool.map(add, xs, ys)) sums.push_back(s);
+    BOOST_TEST((sums == std::vector<int>{11, 22, 33}));
+
+    thread_pool threads(2);
+    sums.clear();
+    for (const int s : threads.map(add, ys, std::views::iota(0))) sums.push_back(s);
+    BOOST_TEST((sums == std::vector<int>{10, 21, 32}));
+}
+
+BOOST_AUTO_TEST_CASE(a_function_for_its_effect_is_mapped_with_wait) {
+    process_pool pool(2);
+    std::vector<std::string> words;
+    for (int i = 0; i != 50; ++i) words.push_back(std::to_string(i));
+    const std::vector<fs::path> logs(50, file("log"));
+    pool.map(append_line, logs, words).wait();
+    BOOST_TEST(lines_of(file("log")).size() == 50U);
+    BOOST_CHECK_THROW(pool.map(not_13, std::views::iota(0, 20)).wait(), std::invalid_argument);
+}
+
+BOOST_AUTO_TEST_CASE(large_results_of_a_chunk_come_whole) {
+    process_pool pool(2);
+    const auto grow = [](std::size_t n) { return std::string(n, 'x'); };
+    for (const auto chunk : {std::size_t{0}, std::size_t{7}, std::size_t{40}}) {
+        std::size_t i = 0;
+        for (const auto& s : pool.map(map_options{.chunk_size = chunk}, grow,
+                                      std::views::iota(std::size_t{0}, std::size_t{40}) |
+                                          std::views::transform([](std::size_t k) {
+                                              return k * k * k * 40;
+                                          }))) {
+            BOOST_TEST(s.size() == i * i * i * 40);
+            ++i;
+        }
+        BOOST_TEST(i == 40U);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(large_arguments_of_a_chunk_go_whole) {
+    process_pool pool(2);
+    std::vector<std::string> inputs;
+    for (std::size_t i = 0; i != 30; ++i) inputs.emplace_back(i * 50'000, 'y');
+    std::size_t i = 0;
+    for (const auto n : pool.map([](const std::string& s) { return s.size(); }, inputs)) {
+        BOOST_TEST(n == 50'000 * i++);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(leaving_early_drops_what_has_not_started) {
+    process_pool pool(1);
+    {
+        auto results = pool.map(map_options{.chunk_size = 1, .lookahead_max = 100}, square,
+                                std::views::iota(0));
+        auto it = results.begin();
+        BOOST_TEST(*it == 0);
+        ++it;
+        BOOST_TEST(*it == 1);
+    }
+    pool.join();
+    BOOST_TEST(pool.submit(square, 8).get() == 64);
+    const auto stats = pool.stats();
+    BOOST_TEST(stats.submitted <= 103U);
+    check_balance(stats);
+}
+
+BOOST_AUTO_TEST_CASE(leaving_early_by_an_exception_is_no_trouble) {
+    process_pool pool(2);
+    const auto walk = [&] {
+        for (const int y : pool.map(not_13, std::views::iota(0))) (void)y;
+    };
+    BOOST_CHECK_THROW(walk(), std::invalid_argument);
+    pool.join();
+    BOOST_TEST(pool.submit(square, 8).get() == 64);
+}
+
+BOOST_AUTO_TEST_CASE(items_of_a_closed_pool_fail) {
+    process_pool pool(1);
+    pool.close();
+    auto results = pool.map(square, std::views::iota(0, 3));
+    int failed = 0;
+    for (auto it = results.begin(); it != results.end(); ++it) {
+        BOOST_CHECK_THROW((void)*it, bulkhead::pool_closed);
+        ++failed;
+    }
+    BOOST_TEST(failed == 3);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,196 @@
+// Arguments and results of every size and shape there and back.
+#include "support/scene.hpp"
+
+#include <array>
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <set>
+#include <span>
+#include <unordered_map>
+#include <unordered_set>
+#include <variant>
+
+namespace {
+
+using namespace test;
+using bulkhead::future;
+using bulkhead::process_pool;
+
+struct point {
+    int x;
+    double y;
+    friend bool operator==(const point&, const point&) = default;
+};
+struct person {
+    std::string name;
+    std::vector<point> path;
+    std::optional<int> age;
+    friend bool operator==(const person&, const person&) = default;
+};
+
+class opaque {
+public:
+    explicit opaque(std::string text) : text_(std::move(text)) {}
+    [[nodiscard]] const std::string& text() const { return text_; }
+
+private:
+    std::string text_;
+};
+
+template <class T>
+T echo(T value) {
+    return value;
+}
+
+template <class T>
+void check_echo(process_pool& pool, const T& value) {
+    BOOST_TEST((pool.submit(echo<T>, value).get() == value));
+}
+
+/// Bytes that tell where they are.
+std::vector<std::uint8_t> pattern(std::size_t n) {
+    std::vector<std::uint8_t> bytes(n);
+    for (std::size_t i = 0; i != n; ++i) bytes[i] = static_cast<std::uint8_t>(i * 31 + i / 253);
+    return bytes;
+}
+
+}  // namespace
+
+template <>
+struct bulkhead::codec<opaque> {
+    static void encode(encoder& out, const opaque& value) { out.write(value.text()); }
+    static opaque decode(decoder& in) { return opaque(in.read<std::string>()); }
+};
+
+BOOST_FIXTURE_TEST_SUITE(payloads, scene)
+
+BOOST_AUTO_TEST_CASE(bytes_of_every_size_come_back_as_they_went) {
+    process_pool pool(1);
+    // Around what fits into an envelope, an encoder's stack, an arena, a segment.
+    std::vector<std::size_t> sizes;
+    for (const std::size_t edge : {0UL, 200UL, 512UL, 4096UL, 1UL << 20, 2UL << 20, 8UL << 20}) {
+        for (std::size_t below = 0; below <= 24 && below <= edge; below += 4) {
+            sizes.push_back(edge - below);
+        }
+        sizes.push_back(edge + 1);
+    }
+    for (const std::size_t size : sizes) {
+        const auto bytes = pattern(size);
+        BOOST_TEST((pool.submit(echo<std::vector<std::uint8_t>>, bytes).get() == bytes),
+                   size << " bytes");
+    }
+    check_echo(pool, pattern(16 << 20));
+    BOOST_TEST(pool.stats().crashed == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(many_large_payloads_at_once_come_back_whole) {
+    process_pool pool(2);
+    for (const std::size_t size : {300UL, 100'000UL, 1'500'000UL, 3'000'000UL}) {
+        const std::size_t count = size < 1'000'000 ? 400 : 40;
+        std::vector<future<std::vector<std::uint8_t>>> all;
+        const auto bytes = pattern(size);
+        for (std::size_t i = 0; i != count; ++i) {
+            all.push_back(pool.submit(echo<std::vector<std::uint8_t>>, bytes));
+        }
+        for (auto& f : all) BOOST_TEST((f.get() == bytes));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_large_result_of_a_small_argument_and_the_other_way_round) {
+    process_pool pool(1);
+    BOOST_TEST((pool.submit(pattern, std::size_t{20'000'000}).get() == pattern(20'000'000)));
+    BOOST_TEST(pool.submit([](const std::string& s) { return s.size(); }, std::string(20'000'000, 'x'))
+                   .get() == 20'000'000U);
+}
+
+BOOST_AUTO_TEST_CASE(standard_types_travel_both_ways) {
+    process_pool pool(1);
+    check_echo(pool, true);
+    check_echo(pool, 'c');
+    check_echo(pool, -1.5);
+    check_echo(pool, std::uint64_t{1} << 63);
+    check_echo(pool, std::string("a\0b", 3));
+    check_echo(pool, std::vector<std::string>{"", "a", std::string(1000, 'b')});
+    check_echo(pool, std::vector<bool>{true, false, true});
+    check_echo(pool, std::array<int, 3>{1, 2, 3});
+    check_echo(pool, std::pair<int, std::string>(1, "x"));
+    check_echo(pool, std::tuple<int, std::string, double>(1, "y", 2.5));
+    check_echo(pool, std::optional<std::string>("z"));
+    check_echo(pool, std::optional<std::string>());
+    check_echo(pool, std::variant<int, std::string>("v"));
+    check_echo(pool, std::map<std::string, std::vector<int>>{{"k", {1, 2}}, {"l", {}}});
+    check_echo(pool, std::set<int>{3, 1, 2});
+    check_echo(pool, std::unordered_map<int, std::string>{{1, "one"}});
+    check_echo(pool, std::unordered_set<std::string>{"u"});
+    check_echo(pool, std::deque<int>{1, 2});
+    check_echo(pool, std::list<std::string>{"l"});
+    check_echo(pool, fs::path("/some/path"));
+    check_echo(pool, std::chrono::milliseconds(5));
+    check_echo(pool, std::chrono::system_clock::now());
+    check_echo(pool, point{1, 2.5});
+    check_echo(pool, person{"Ada", {{1, 2}, {3, 4}}, 36});
+    BOOST_TEST(pool.submit(echo<opaque>, opaque("hidden")).get().text() == "hidden");
+}
+
+BOOST_AUTO_TEST_CASE(results_that_can_only_be_moved_travel) {
+    process_pool pool(1);
+    auto f = pool.submit([](std::unique_ptr<std::string> p) {
+        *p += " back";
+        return p;
+    }, std::make_unique<std::string>("there and"));
+    BOOST_TEST(*f.get() == "there and back");
+    BOOST_TEST((pool.submit([] { return std::unique_ptr<int>(); }).get() == nullptr));
+}
+
+BOOST_AUTO_TEST_CASE(arguments_are_converted_to_the_parameters_types_here) {
+    process_pool pool(1);
+    BOOST_TEST(pool.submit([](const std::string& s) { return s + "!"; }, "abc").get() == "abc!");
+    BOOST_TEST(pool.submit([](std::string_view s) { return s.size(); }, "four").get() == 4U);
+    BOOST_TEST(pool.submit([](std::span<const int> s) { return s.size(); }, std::vector<int>{1, 2, 3})
+                   .get() == 3U);
+    BOOST_TEST(pool.submit([](double x) { return x / 2; }, 5).get() == 2.5);
+    BOOST_TEST(pool.submit([](std::string&& s) { return std::move(s) + "?"; }, "moved").get() ==
+               "moved?");
+    const std::string kept = "kept";
+    BOOST_TEST(pool.submit([](std::string s) { return s; }, kept).get() == kept);
+    BOOST_TEST(kept == "kept");
+}
+
+BOOST_AUTO_TEST_CASE(a_void_task_gives_nothing_and_a_reference_result_is_copied) {
+    process_pool pool(1);
+    BOOST_CHECK_NO_THROW(pool.submit([] {}).get());
+    BOOST_TEST(pool.submit([]() -> const std::string& {
+        static const std::string text = "static";
+        return text;
+    }).get() == "static");
+}
+
+BOOST_AUTO_TEST_CASE(handles_travel_in_arguments_and_results) {
+    process_pool pool(2);
+    const bulkhead::queue<int> q;
+    const bulkhead::guarded<int> sum(0);
+    std::vector<future<void>> all;
+    for (int i = 0; i != 20; ++i) {
+        all.push_back(pool.submit(
+            [](const bulkhead::queue<int>& to, const bulkhead::guarded<int>& into, int value) {
+                to.put(value);
+                into.with_lock([&](int& s) { s += value; });
+            },
+            q, sum, i));
+    }
+    for (auto& f : all) f.get();
+    BOOST_TEST(q.size() == 20U);
+    BOOST_TEST(sum.get() == 190);
+    const auto made = pool.submit([] {
+        bulkhead::queue<std::string> fresh;
+        fresh.put("from a worker");
+        return fresh;
+    }).get();
+    BOOST_TEST(made.get() == "from a worker");
+}
+
+BOOST_AUTO_TEST_SUITE_END()

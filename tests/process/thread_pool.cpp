@@ -1,0 +1,193 @@
+// The same interface in threads of this process.
+#include "support/scene.hpp"
+
+#include <atomic>
+#include <memory>
+#include <set>
+#include <stop_token>
+
+namespace {
+
+using namespace test;
+using bulkhead::future;
+using bulkhead::remote_info;
+using bulkhead::task_cancelled;
+using bulkhead::task_options;
+
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(thread_pool, scene)
+
+BOOST_AUTO_TEST_CASE(tasks_run_in_this_process_on_as_many_threads_as_asked) {
+    bulkhead::thread_pool pool(3);
+    std::atomic<int> inside{0};
+    std::vector<future<std::thread::id>> all;
+    for (int i = 0; i != 3; ++i) {
+        all.push_back(pool.submit([&] {
+            ++inside;
+            until([&] { return inside == 3; });  // only three at once get past here
+            return std::this_thread::get_id();
+        }));
+    }
+    std::set<std::thread::id> threads;
+    for (auto& f : all) threads.insert(f.get());
+    BOOST_TEST(threads.size() == 3U);
+    BOOST_TEST(!threads.contains(std::this_thread::get_id()));
+    BOOST_TEST(pool.submit(whoami).get() == ::getpid());
+    BOOST_TEST(pool.workers().size() == 3U);
+}
+
+BOOST_AUTO_TEST_CASE(any_callable_and_movable_arguments_will_do) {
+    bulkhead::thread_pool pool(2);
+    const std::string captured = "cap";
+    BOOST_TEST(pool.submit([captured] { return captured + "tured"; }).get() == "captured");
+    BOOST_TEST(pool.submit(std::function<int(int)>(square), 5).get() == 25);
+    BOOST_TEST(*pool.submit([](std::unique_ptr<int> p) { return p; }, std::make_unique<int>(7))
+                    .get() == 7);
+    int changed = 0;
+    pool.submit([](int& x) { x = 5; }, std::ref(changed)).get();
+    BOOST_TEST(changed == 5);
+    BOOST_TEST(pool.submit(&std::string::size, std::string("four")).get() == 4U);
+    BOOST_TEST(pool.submit([owned = std::make_unique<int>(3)] { return *owned; }).get() == 3);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_holds_nothing_once_it_has_ended) {
+    bulkhead::thread_pool pool(1);
+    auto watched = std::make_shared<int>(1);
+    auto f = pool.submit([watched](const std::shared_ptr<int>& p) { return *p; }, watched);
+    f.wait();
+    until([&] { return watched.use_count() == 1; });
+    BOOST_TEST(f.get() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(exceptions_arrive_as_in_a_process_pool) {
+    bulkhead::thread_pool pool(1);
+    try {
+        pool.submit(task_options{.name = "t"}, [] { throw std::out_of_range("here"); }).get();
+        BOOST_ERROR("nothing was thrown");
+    } catch (const std::out_of_range& e) {
+        BOOST_TEST(e.what() == "here");
+        const auto& info = dynamic_cast<const remote_info&>(e);
+        BOOST_TEST(info.pid() == ::getpid());
+        BOOST_TEST(info.task_name() == "t");
+        BOOST_TEST(info.type_name() == "std::out_of_range");
+    }
+    BOOST_TEST(error_of<bulkhead::remote_error>(pool.submit([] { throw 5; })).type_name() == "int");
+}
+
+BOOST_AUTO_TEST_CASE(a_running_task_is_asked_to_stop_and_goes_on) {
+    bulkhead::thread_pool pool(1);
+    auto f = pool.submit(
+        [](std::stop_token token, const fs::path& started) {
+            announce_pid(started);
+            until([&] { return token.stop_requested(); });
+            return 5;
+        },
+        file("on"));
+    await(file("on"));
+    BOOST_TEST(!f.cancel());
+    BOOST_TEST(f.get() == 5);
+
+    auto deaf = pool.submit(hold, file("on2"), file("go"));
+    await(file("on2"));
+    BOOST_TEST(!deaf.cancel());
+    announce(file("go"));
+    BOOST_TEST(deaf.get() == ::getpid());
+}
+
+BOOST_AUTO_TEST_CASE(a_cancelled_queued_task_never_runs) {
+    bulkhead::thread_pool pool(1);
+    auto running = pool.submit(hold, file("on"), file("go"));
+    await(file("on"));
+    auto queued = pool.submit(append_line, file("ran"), "x");
+    BOOST_TEST(queued.cancel());
+    BOOST_TEST(queued.cancelled());
+    announce(file("go"));
+    pool.join();
+    BOOST_TEST(!fs::exists(file("ran")));
+    (void)error_of<task_cancelled>(std::move(queued));
+    check_balance(pool.stats());
+}
+
+BOOST_AUTO_TEST_CASE(cancel_racing_completion_has_exactly_one_outcome_each_time) {
+    bulkhead::thread_pool pool(2);
+    unsigned cancelled = 0;
+    for (int i = 0; i != 10'000; ++i) {
+        auto f = pool.submit(square, i % 1000);
+        if (f.cancel()) {
+            ++cancelled;
+            BOOST_CHECK_THROW((void)f.get(), task_cancelled);
+        } else {
+            BOOST_TEST(f.get() == (i % 1000) * (i % 1000));
+        }
+    }
+    pool.join();
+    BOOST_TEST(pool.stats().cancelled == cancelled);
+    BOOST_TEST(pool.stats().succeeded == 10'000U - cancelled);
+}
+
+BOOST_AUTO_TEST_CASE(terminate_asks_what_runs_to_stop_and_cancels_what_waits) {
+    bulkhead::thread_pool pool(1);
+    auto running = pool.submit(
+        [](std::stop_token token, const fs::path& started) {
+            announce_pid(started);
+            until([&] { return token.stop_requested(); });
+        },
+        file("on"));
+    std::vector<future<int>> queued;
+    for (int i = 0; i != 20; ++i) queued.push_back(pool.submit(square, i));
+    await(file("on"));
+    pool.terminate();
+    BOOST_CHECK_NO_THROW(running.get());
+    for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
+}
+
+BOOST_AUTO_TEST_CASE(higher_priority_runs_first) {
+    bulkhead::thread_pool pool(1);
+    auto running = pool.submit(hold, file("on"), file("go"));
+    await(file("on"));
+    std::string order;
+    for (const int priority : {0, 5, -1}) {
+        (void)pool.submit(task_options{.priority = priority},
+                          [&order, priority] { order += std::to_string(priority) + " "; });
+    }
+    announce(file("go"));
+    pool.join();
+    BOOST_TEST(order == "5 0 -1 ");
+}
+
+BOOST_AUTO_TEST_CASE(tasks_may_submit_to_their_own_pool_and_not_join_it) {
+    bulkhead::thread_pool pool({.workers = 1, .backlog_max = 1});
+    auto f = pool.submit([&] {
+        std::vector<future<int>> more;
+        for (int i = 0; i != 10; ++i) more.push_back(pool.submit(square, i));
+        bool refused = false;
+        try {
+            pool.join();
+        } catch (const bulkhead::usage_error&) {
+            refused = true;
+        }
+        return refused;
+    });
+    BOOST_TEST(f.get());
+    pool.join();
+    BOOST_TEST(pool.stats().succeeded == 11U);
+}
+
+BOOST_AUTO_TEST_CASE(workers_tell_which_task_they_run) {
+    bulkhead::thread_pool pool(2);
+    auto f = pool.submit(task_options{.name = "named"}, hold, file("on"), file("go"));
+    await(file("on"));
+    int named = 0;
+    for (const auto& worker : pool.workers()) {
+        BOOST_TEST(worker.pid == ::getpid());
+        if (worker.task_name == "named" && worker.state == bulkhead::worker_state::busy) ++named;
+    }
+    BOOST_TEST(named == 1);
+    BOOST_TEST(pool.stats().running == 1U);
+    announce(file("go"));
+    f.wait();
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,322 @@
+#include "ring/ring.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <bulkhead/error.hpp>
+
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace bulkhead::ring;
+using bulkhead::detail::byte_sink;
+using bulkhead::detail::wait_for_ever;
+using bulkhead::detail::wait_not_at_all;
+
+/// A ring in memory of this process.
+class own_ring {
+public:
+    explicit own_ring(std::size_t capacity_bytes) : bytes_(byte_ring::body_bytes(capacity_bytes)) {
+        memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, (bytes_ + 63) / 64 * 64)));
+        std::memset(memory_.get(), 0, bytes_);
+        byte_ring::construct(memory_.get(), capacity_bytes);
+        ring_.emplace(memory_.get(), bytes_, "the ring of the test");
+    }
+
+    outcome put(const std::string& text, bulkhead::detail::deadline until = wait_not_at_all) {
+        const message one = std::as_bytes(std::span(text));
+        std::size_t count = 0;
+        return ring_->put({&one, 1}, until, count);
+    }
+    std::optional<std::string> get(bulkhead::detail::deadline until = wait_not_at_all) {
+        std::string text;
+        std::size_t count = 0;
+        const byte_sink sink{&text, [](void* to, std::size_t bytes) {
+                                 auto& into = *static_cast<std::string*>(to);
+                                 into.resize(bytes);
+                                 return reinterpret_cast<std::byte*>(into.data());
+                             }};
+        if (ring_->get(sink, 1, until, count) != outcome::done) return std::nullopt;
+        return text;
+    }
+    byte_ring& operator*() { return *ring_; }
+    byte_ring* operator->() { return &*ring_; }
+    ring_layout& layout() { return *reinterpret_cast<ring_layout*>(memory_.get()); }
+    std::byte* memory() { return memory_.get(); }
+    [[nodiscard]] std::size_t bytes() const { return bytes_; }
+
+private:
+    struct freed {
+        void operator()(std::byte* memory) const { std::free(memory); }
+    };
+    std::size_t bytes_;
+    std::unique_ptr<std::byte[], freed> memory_;
+    std::optional<byte_ring> ring_;
+};
+
+std::string numbered(std::size_t bytes, unsigned number) {
+    std::string text(bytes, '\0');
+    for (std::size_t i = 0; i != bytes; ++i) text[i] = static_cast<char>(number + i * 31);
+    return text;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(ring)
+
+BOOST_AUTO_TEST_CASE(a_message_of_any_size_up_to_the_capacity_fits_and_a_larger_one_is_refused) {
+    for (std::size_t capacity = 1; capacity != 100; ++capacity) {
+        own_ring ring(capacity);
+        for (std::size_t bytes = 0; bytes <= capacity; ++bytes) {
+            BOOST_TEST((ring.put(numbered(bytes, 1)) == outcome::done));
+            BOOST_TEST((ring.get() == numbered(bytes, 1)));
+        }
+        BOOST_CHECK_THROW(ring.put(numbered(capacity + 1, 1)), std::length_error);
+        BOOST_TEST(ring->counts().messages == 0U);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(what_goes_in_comes_out_in_order_around_the_end_of_the_buffer) {
+    std::mt19937 random(42);
+    for (const std::size_t capacity : {8U, 9U, 64U, 100U, 1000U}) {
+        own_ring ring(capacity);
+        std::deque<std::string> model;
+        for (unsigned step = 0; step != 20'000; ++step) {
+            if (random() % 2 == 0) {
+                const auto text = numbered(random() % (capacity + 1), step);
+                if (ring.put(text) == outcome::done) model.push_back(text);
+            } else {
+                const auto got = ring.get();
+                BOOST_REQUIRE(got.has_value() == !model.empty());
+                if (got) {
+                    BOOST_REQUIRE((*got == model.front()));
+                    model.pop_front();
+                }
+            }
+            BOOST_REQUIRE(ring->counts().messages == model.size());
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_full_ring_takes_no_more_and_gives_all_it_has) {
+    own_ring ring(100);
+    unsigned count = 0;
+    while (ring.put(numbered(10, count)) == outcome::done) ++count;
+    BOOST_TEST(count == 112U / 24U);
+    for (unsigned i = 0; i != count; ++i) BOOST_TEST((ring.get() == numbered(10, i)));
+    BOOST_TEST((ring.get() == std::nullopt));
+}
+
+BOOST_AUTO_TEST_CASE(several_go_in_and_out_in_one_go_as_far_as_they_fit) {
+    own_ring ring(100);
+    const std::string text(20, 'x');
+    const std::vector<message> ten(10, std::as_bytes(std::span(text)));
+    std::size_t count = 0;
+    BOOST_TEST((ring->put(ten, wait_not_at_all, count) == outcome::done));
+    BOOST_TEST(count == 3U);
+    BOOST_TEST((ring->put(ten, wait_not_at_all, count) == outcome::timed_out));
+    BOOST_TEST(count == 0U);
+    std::string all;
+    // Room for two only.
+    const byte_sink sink{&all, [](void* to, std::size_t bytes) -> std::byte* {
+                             auto& into = *static_cast<std::string*>(to);
+                             if (into.size() == 40) return nullptr;
+                             into.resize(into.size() + bytes);
+                             return reinterpret_cast<std::byte*>(into.data() + into.size() - bytes);
+                         }};
+    BOOST_TEST((ring->get(sink, 10, wait_not_at_all, count) == outcome::done));
+    BOOST_TEST(count == 2U);
+    BOOST_TEST(all == std::string(40, 'x'));
+    BOOST_TEST(ring->counts().messages == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_sink_that_throws_leaves_the_message) {
+    own_ring ring(100);
+    ring.put("precious");
+    std::size_t count = 0;
+    const byte_sink refuses{nullptr,
+                            [](void*, std::size_t) -> std::byte* { throw std::bad_alloc(); }};
+    BOOST_CHECK_THROW(ring->get(refuses, 1, wait_not_at_all, count), std::bad_alloc);
+    BOOST_TEST((ring.get() == "precious"));
+}
+
+BOOST_AUTO_TEST_CASE(closed_means_no_puts_and_the_rest_can_be_had) {
+    own_ring ring(100);
+    ring.put("last");
+    ring->close();
+    ring->close();
+    BOOST_TEST((ring.put("late") == outcome::closed));
+    BOOST_TEST((ring.get() == "last"));
+    std::string text;
+    std::size_t count = 0;
+    BOOST_TEST(
+        (ring->get(byte_sink{nullptr, nullptr}, 1, wait_for_ever, count) == outcome::closed));
+}
+
+BOOST_AUTO_TEST_CASE(a_waiting_thread_is_woken_by_a_message_by_room_and_by_the_close) {
+    own_ring ring(8);
+    std::jthread reader([&] {
+        for (unsigned i = 0; i != 20'000; ++i) {
+            if (ring.get(wait_for_ever) != std::to_string(i)) std::abort();
+        }
+        if (ring.get(wait_for_ever).has_value()) std::abort();
+    });
+    for (unsigned i = 0; i != 20'000; ++i) {
+        BOOST_REQUIRE((ring.put(std::to_string(i), wait_for_ever) == outcome::done));
+    }
+    ring->close();
+}
+
+BOOST_AUTO_TEST_CASE(many_threads_share_a_ring_and_each_message_arrives_once) {
+    constexpr unsigned writers = 3;
+    constexpr unsigned per_writer = 5'000;
+    own_ring ring(200);
+    std::atomic<unsigned> seen[writers * per_writer]{};
+    {
+        std::vector<std::jthread> readers;
+        for (int i = 0; i != 3; ++i) {
+            readers.emplace_back([&] {
+                while (const auto text = ring.get(wait_for_ever)) ++seen[std::stoul(*text)];
+            });
+        }
+        {
+            std::vector<std::jthread> threads;
+            for (unsigned w = 0; w != writers; ++w) {
+                threads.emplace_back([&ring, w] {
+                    for (unsigned i = 0; i != per_writer; ++i) {
+                        ring.put(std::to_string(w * per_writer + i), wait_for_ever);
+                    }
+                });
+            }
+        }
+        ring->close();
+    }
+    for (const auto& count : seen) BOOST_REQUIRE(count == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_wait_ends_at_its_deadline) {
+    using namespace std::chrono_literals;
+    own_ring ring(8);
+    const auto begin = std::chrono::steady_clock::now();
+    BOOST_TEST((ring.get(begin + 20ms) == std::nullopt));
+    ring.put("full");
+    BOOST_TEST((ring.put("12345678", begin + 40ms) == outcome::timed_out));
+    BOOST_TEST((std::chrono::steady_clock::now() - begin >= 40ms));
+}
+
+BOOST_AUTO_TEST_CASE(tasks_are_done_as_often_as_they_were_put) {
+    own_ring ring(100);
+    BOOST_TEST((ring->join_tasks(wait_not_at_all) == outcome::done));
+    ring.put("one");
+    ring.put("two");
+    std::jthread worker([&] {
+        while (ring.get()) ring->task_done();
+    });
+    BOOST_TEST((ring->join_tasks(wait_for_ever) == outcome::done));
+    worker.join();
+    BOOST_CHECK_THROW(ring->task_done(), bulkhead::usage_error);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_killed_writer_had_begun_does_not_count) {
+    own_ring ring(100);
+    ring.put("whole");
+    // All that a put does before its commit: bytes in the free part, the other state.
+    ring_layout& layout = ring.layout();
+    std::memset(ring.memory() + sizeof(ring_layout) + 16, 0xff, 80);
+    std::memset(&layout.states[(layout.commit + 1) & 1], 0xff, sizeof(ring_state));
+    BOOST_TEST(ring->counts().messages == 1U);
+    BOOST_TEST((ring.get() == "whole"));
+    BOOST_TEST((ring.put("next") == outcome::done));
+    BOOST_TEST((ring.get() == "next"));
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_state_is_refused) {
+    const auto damaged = [](auto&& damage) {
+        own_ring ring(100);
+        ring.put("1");
+        ring.put("2");
+        ring_layout& layout = ring.layout();
+        damage(layout.states[layout.commit & 1]);
+        BOOST_CHECK_THROW((void)ring->counts(), bulkhead::error);
+        BOOST_CHECK_THROW(ring.put("3"), bulkhead::error);
+        BOOST_CHECK_THROW(ring.get(), bulkhead::error);
+        BOOST_CHECK_THROW(ring->close(), bulkhead::error);
+    };
+    damaged([](ring_state& state) { state.head = 112; });
+    damaged([](ring_state& state) { state.head = 1; });
+    damaged([](ring_state& state) { state.head = UINT64_MAX - 7; });
+    damaged([](ring_state& state) { state.used = 120; });
+    damaged([](ring_state& state) { state.used = 0; });
+    damaged([](ring_state& state) { state.put = 0; });
+    damaged([](ring_state& state) { state.got = 99; });
+    damaged([](ring_state& state) { state.closed = 2; });
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_length_is_refused) {
+    for (const std::uint64_t length : {std::uint64_t{9}, std::uint64_t{101}, UINT64_MAX}) {
+        own_ring ring(100);
+        ring.put("12345678");
+        std::memcpy(ring.memory() + sizeof(ring_layout), &length, sizeof length);
+        BOOST_CHECK_THROW(ring.get(), bulkhead::error);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_lock_is_refused_and_one_of_nobody_is_not_waited_for) {
+    own_ring ring(100);
+    std::byte before[sizeof(robust_mutex)];
+    std::memcpy(before, ring.memory(), sizeof before);
+    std::memset(ring.memory(), 0x5a, sizeof(robust_mutex));
+    BOOST_CHECK_THROW(ring.put("x"), bulkhead::error);
+    std::memcpy(ring.memory(), before, sizeof before);
+    BOOST_TEST((ring.put("x") == outcome::done));
+    // A thread id beyond what the kernel gives.
+    const std::uint32_t nobody = 0x3ffffff0;
+    std::memcpy(ring.memory(), &nobody, sizeof nobody);
+    BOOST_CHECK_THROW(ring.get(wait_for_ever), bulkhead::error);
+    std::memcpy(ring.memory(), before, sizeof before);
+}
+
+BOOST_AUTO_TEST_CASE(random_bytes_are_refused_or_work_and_never_reach_beyond_the_memory) {
+    int refused = 0;
+    std::mt19937 random(7);
+    for (int round = 0; round != 3'000; ++round) {
+        own_ring ring(300);
+        const auto before = static_cast<unsigned>(random() % 8);
+        for (unsigned i = 0; i != before; ++i) ring.put(numbered(random() % 30, i));
+        // Behind the lock and the constants.
+        const std::size_t from = offsetof(ring_layout, commit);
+        const auto count = static_cast<unsigned>(1 + random() % 20);
+        for (unsigned i = 0; i != count; ++i) {
+            ring.memory()[from + random() % (ring.bytes() - from)] =
+                static_cast<std::byte>(random());
+        }
+        for (unsigned i = 0; i != 10; ++i) {
+            try {
+                if (random() % 2 == 0) {
+                    ring.put(numbered(random() % 301, i));
+                } else {
+                    (void)ring.get();
+                }
+            } catch (const bulkhead::error&) {
+                ++refused;
+            }
+        }
+    }
+    BOOST_TEST(refused > 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_view_of_memory_with_another_geometry_is_refused) {
+    own_ring ring(100);
+    BOOST_CHECK_THROW(byte_ring(ring.memory(), ring.bytes() - 8, "it"), bulkhead::error);
+    BOOST_CHECK_THROW(byte_ring(ring.memory(), 10, "it"), bulkhead::error);
+    ring.layout().geometry.capacity_bytes = UINT64_MAX;
+    BOOST_CHECK_THROW(byte_ring(ring.memory(), ring.bytes(), "it"), bulkhead::error);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,396 @@
+// fsm::scheduler, to the last transition; then all of them at random against a model.
+#include "fsm/scheduler.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <vector>
+
+namespace {
+
+using namespace bulkhead::fsm;
+
+struct bench {
+    explicit bench(std::size_t workers, const limits& rules = {}) : s(workers, rules) {}
+
+    task_node& submit(std::int32_t priority = 0, std::uint32_t retries = 0) {
+        tasks.push_back(std::make_unique<task_node>());
+        auto& task = *tasks.back();
+        task.id = tasks.size();
+        task.priority = priority;
+        task.retries_left = retries;
+        s.submitted(task);
+        return task;
+    }
+    void up(worker_index worker) {
+        s.starting(worker);
+        s.ready(worker);
+    }
+    /// The ids and workers of all that is handed out now.
+    std::vector<std::pair<std::uint64_t, worker_index>> hand_out() {
+        std::vector<std::pair<std::uint64_t, worker_index>> all;
+        while (const auto out = s.next()) all.emplace_back(out->task->id, out->worker);
+        return all;
+    }
+    std::vector<std::uint64_t> ledger(worker_index worker) const {
+        std::vector<std::uint64_t> ids;
+        for (auto* at = s.ledger(worker).front(); at != nullptr; at = at->next) ids.push_back(at->id);
+        return ids;
+    }
+    /// Lets the worker finish a task of this run time, so that its window is known.
+    void measure(worker_index worker, std::uint64_t run_ns) {
+        for (int i = 0; i != 40; ++i) {
+            auto& task = submit();
+            const auto out = s.next();
+            BOOST_REQUIRE((out && out->task == &task));
+            BOOST_REQUIRE(out->worker == worker);
+            s.finished(task, run_ns);
+        }
+    }
+
+    std::vector<std::unique_ptr<task_node>> tasks;
+    bulkhead::fsm::scheduler s;
+};
+
+using handed = std::vector<std::pair<std::uint64_t, worker_index>>;
+using ids = std::vector<std::uint64_t>;
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(scheduler)
+
+BOOST_AUTO_TEST_CASE(nothing_is_handed_out_without_a_task_or_a_ready_worker) {
+    bench b(2);
+    BOOST_TEST(!b.s.next().has_value());
+    auto& task = b.submit();
+    BOOST_TEST(!b.s.next().has_value());
+    b.s.starting(0);
+    BOOST_TEST(!b.s.next().has_value());
+    BOOST_TEST((b.s.first_waiting() == &task));
+    b.s.ready(0);
+    BOOST_TEST((b.hand_out() == handed{{1, 0}}));
+    BOOST_TEST(b.s.waiting() == 0U);
+    BOOST_TEST(b.s.handed() == 1U);
+    BOOST_TEST((b.s.first_waiting() == nullptr));
+    BOOST_TEST((task.step == task_step::handed));
+    BOOST_TEST(task.worker == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(idle_workers_come_first_and_in_turn) {
+    bench b(3);
+    for (worker_index i = 0; i != 3; ++i) b.up(i);
+    for (int i = 0; i != 5; ++i) b.submit();
+    // Nothing is measured, so each gets one.
+    BOOST_TEST((b.hand_out() == handed{{1, 0}, {2, 1}, {3, 2}}));
+    b.s.finished(*b.tasks[1], long_task_ns);
+    BOOST_TEST((b.hand_out() == handed{{4, 1}}));
+    b.s.finished(*b.tasks[0], long_task_ns);
+    BOOST_TEST((b.hand_out() == handed{{5, 0}}));
+}
+
+BOOST_AUTO_TEST_CASE(higher_priority_is_handed_out_first_and_equals_in_order) {
+    bench b(1);
+    b.submit(0);
+    b.submit(-3);
+    b.submit(5);
+    b.submit(0);
+    b.submit(5);
+    b.up(0);
+    ids order;
+    while (const auto out = b.s.next()) {
+        order.push_back(out->task->id);
+        b.s.finished(*out->task, long_task_ns);
+    }
+    BOOST_TEST((order == ids{3, 5, 1, 4, 2}));
+}
+
+BOOST_AUTO_TEST_CASE(window_follows_the_measured_run_time) {
+    const auto window_after = [](std::uint64_t run_ns) {
+        bench b(1);
+        b.up(0);
+        if (run_ns != 0) b.measure(0, run_ns);
+        for (std::size_t i = 0; i != 2 * window_max; ++i) b.submit();
+        return b.hand_out().size();
+    };
+    BOOST_TEST(window_after(0) == 1U);  // nothing measured yet
+    BOOST_TEST(window_after(1) == window_max);
+    BOOST_TEST(window_after(1'000) == window_max);
+    BOOST_TEST(window_after(4'000) == 100U);
+    BOOST_TEST(window_after(40'000) == 10U);
+    BOOST_TEST(window_after(window_ns) == 2U);
+    BOOST_TEST(window_after(long_task_ns - 1) == 2U);
+    BOOST_TEST(window_after(long_task_ns) == 1U);
+    BOOST_TEST(window_after(UINT64_MAX) == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_new_process_is_measured_anew) {
+    bench b(1);
+    b.up(0);
+    b.measure(0, 1'000);
+    BOOST_TEST((b.s.died(0, true, true) == after_death::restart));
+    b.up(0);
+    for (int i = 0; i != 5; ++i) b.submit();
+    BOOST_TEST(b.hand_out().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(tasks_taken_back_wait_before_their_equals_in_their_old_order) {
+    bench b(1);
+    b.up(0);
+    b.measure(0, 1'000);
+    const std::size_t first = b.tasks.size();
+    for (int i = 0; i != 4; ++i) b.submit();
+    (void)b.hand_out();
+    b.submit();  // handed out too: the window has room
+    (void)b.hand_out();
+    const auto in_worker = b.ledger(0);
+    for (auto id = in_worker.rbegin(); id != in_worker.rend(); ++id) {
+        b.s.returned(*b.tasks[*id - 1]);
+    }
+    BOOST_TEST(b.s.handed() == 0U);
+    BOOST_TEST(b.s.waiting() == 5U);
+    BOOST_TEST(b.s.first_waiting()->id == first + 1);
+    BOOST_TEST((b.s.first_waiting()->step == task_step::waiting));
+    BOOST_TEST((b.s.first_waiting()->worker == no_worker));
+    (void)b.hand_out();
+    BOOST_TEST((b.ledger(0) == in_worker));
+}
+
+BOOST_AUTO_TEST_CASE(a_crashed_task_is_gone_or_waits_again_while_it_has_retries) {
+    bench b(1);
+    b.up(0);
+    auto& task = b.submit(0, 2);
+    auto& other = b.submit();
+    for (int run = 0; run != 3; ++run) {
+        const auto out = b.s.next();
+        BOOST_REQUIRE((out && out->task == &task));  // before its equals
+        const bool again = b.s.crashed(task);
+        BOOST_TEST(again == (run < 2));
+    }
+    BOOST_TEST((task.step == task_step::gone));
+    BOOST_TEST(b.s.handed() == 0U);
+    BOOST_TEST((b.s.first_waiting() == &other));
+}
+
+BOOST_AUTO_TEST_CASE(removed_takes_a_task_from_wherever_it_is) {
+    bench b(1);
+    b.up(0);
+    auto& first = b.submit();
+    auto& second = b.submit();
+    (void)b.hand_out();
+    b.s.removed(second);
+    BOOST_TEST(b.s.waiting() == 0U);
+    BOOST_TEST((second.step == task_step::gone));
+    b.s.removed(first);
+    BOOST_TEST(b.s.handed() == 0U);
+    BOOST_TEST(b.s.ledger(0).empty());
+    b.s.removed(first);  // gone already
+    BOOST_TEST(b.s.handed() == 0U);
+    b.submit();
+    BOOST_TEST(b.hand_out().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_condemned_worker_gets_nothing_more) {
+    bench b(2);
+    b.up(0);
+    b.up(1);
+    auto& task = b.submit();
+    (void)b.hand_out();
+    b.s.condemn(0);
+    BOOST_TEST((b.s.step(0) == worker_step::condemned));
+    for (int i = 0; i != 3; ++i) b.submit();
+    BOOST_TEST((b.hand_out() == handed{{2, 1}}));
+    b.s.removed(task);
+    BOOST_TEST(b.hand_out().empty());
+    BOOST_TEST((b.s.died(0, true, true) == after_death::restart));
+    BOOST_TEST((b.s.step(0) == worker_step::absent));
+    BOOST_TEST(b.hand_out().empty());
+    b.up(0);
+    BOOST_TEST((b.hand_out() == handed{{3, 0}}));
+}
+
+BOOST_AUTO_TEST_CASE(crash_limit_counts_deaths_with_no_task_finished_between) {
+    bench b(1, {.crash_limit = 3});
+    const auto death = [&] {
+        b.up(0);
+        return b.s.died(0, true, false);
+    };
+    BOOST_TEST((death() == after_death::restart));
+    BOOST_TEST((death() == after_death::restart));
+    b.up(0);
+    auto& task = b.submit();
+    (void)b.hand_out();
+    b.s.finished(task, 1);
+    BOOST_TEST((b.s.died(0, true, false) == after_death::restart));
+    BOOST_TEST((death() == after_death::restart));
+    BOOST_TEST((death() == after_death::give_up));
+}
+
+BOOST_AUTO_TEST_CASE(without_a_crash_limit_deaths_in_tasks_go_on_for_ever) {
+    bench b(1);
+    for (int i = 0; i != 10'000; ++i) {
+        b.up(0);
+        BOOST_REQUIRE((b.s.died(0, true, false) == after_death::restart));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(expected_deaths_count_for_nothing) {
+    bench b(1, {.crash_limit = 1, .start_failures_max = 1});
+    for (int i = 0; i != 100; ++i) {
+        b.up(0);
+        b.s.condemn(0);
+        BOOST_REQUIRE((b.s.died(0, i % 2 == 0, true) == after_death::restart));
+    }
+    BOOST_TEST(b.s.start_failures() == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(failed_starts_in_a_row_break_the_pool_whether_no_process_came_or_it_died) {
+    bench b(2, {.start_failures_max = 4});
+    b.s.starting(0);
+    BOOST_TEST((b.s.start_failed(0) == after_death::restart));
+    BOOST_TEST((b.s.step(0) == worker_step::absent));
+    b.up(1);
+    BOOST_TEST((b.s.died(1, false, false) == after_death::restart));
+    BOOST_TEST(b.s.start_failures() == 2U);
+    // One that came up ends the row.
+    b.up(1);
+    BOOST_TEST((b.s.died(1, true, false) == after_death::restart));
+    BOOST_TEST(b.s.start_failures() == 0U);
+    for (unsigned i = 1; i != 4; ++i) {
+        b.s.starting(0);
+        BOOST_TEST((b.s.start_failed(0) == after_death::restart));
+    }
+    b.up(1);
+    BOOST_TEST((b.s.died(1, false, false) == after_death::give_up));
+}
+
+BOOST_AUTO_TEST_CASE(overloaded_names_the_worker_to_take_tasks_back_from) {
+    bench b(2);
+    BOOST_TEST(b.s.overloaded() == no_worker);
+    b.up(0);
+    b.measure(0, 1'000);
+    for (int i = 0; i != 5; ++i) b.submit();
+    (void)b.hand_out();
+    BOOST_TEST(b.ledger(0).size() == 5U);
+    BOOST_TEST(b.s.overloaded() == no_worker);  // no other
+    b.s.starting(1);
+    BOOST_TEST(b.s.overloaded() == no_worker);
+    b.s.ready(1);
+    BOOST_TEST(b.s.overloaded() == 0U);
+    auto& one = b.submit();
+    BOOST_TEST(b.s.overloaded() == no_worker);  // something waits: that comes first
+    BOOST_TEST((b.hand_out() == handed{{one.id, 1}}));
+    BOOST_TEST(b.s.overloaded() == no_worker);  // both have work
+    b.s.finished(one, 1'000);
+    BOOST_TEST(b.s.overloaded() == 0U);
+    b.s.condemn(0);
+    BOOST_TEST(b.s.overloaded() == no_worker);
+}
+
+BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
+    for (unsigned seed = 1; seed != 60; ++seed) {
+        BOOST_TEST_CONTEXT("seed " << seed) {
+            std::mt19937 random(seed);
+            const auto workers = static_cast<worker_index>(1 + random() % 5);
+            bench b(workers);
+            std::vector<bool> known_up(workers);
+            std::set<task_node*> open;
+            const auto pick_handed = [&]() -> task_node* {
+                std::vector<task_node*> all;
+                for (auto* t : open) {
+                    if (t->step == task_step::handed) all.push_back(t);
+                }
+                return all.empty() ? nullptr : all[random() % all.size()];
+            };
+            for (int round = 0; round != 2'000; ++round) {
+                const auto worker = static_cast<worker_index>(random() % workers);
+                switch (random() % 9) {
+                    case 0:
+                    case 1:
+                        open.insert(&b.submit(static_cast<std::int32_t>(random() % 3) - 1,
+                                              static_cast<std::uint32_t>(random() % 3)));
+                        break;
+                    case 2:
+                    case 3: {
+                        auto* best = b.s.first_waiting();
+                        if (const auto out = b.s.next()) {
+                            BOOST_REQUIRE((out->task == best));
+                            BOOST_REQUIRE((b.s.step(out->worker) == worker_step::ready));
+                            BOOST_REQUIRE((b.s.ledger(out->worker).back() == best));
+                            BOOST_REQUIRE(b.s.ledger(out->worker).size() <= window_max);
+                        }
+                        break;
+                    }
+                    case 4:
+                        if (auto* task = pick_handed()) {
+                            b.s.finished(*task, random() % 100'000);
+                            open.erase(task);
+                        }
+                        break;
+                    case 5:
+                        if (auto* task = pick_handed()) b.s.returned(*task);
+                        break;
+                    case 6:
+                        if (!open.empty()) {
+                            auto* task = *std::next(open.begin(), static_cast<std::ptrdiff_t>(
+                                                                      random() % open.size()));
+                            b.s.removed(*task);
+                            open.erase(task);
+                        }
+                        break;
+                    case 7:
+                        if (b.s.step(worker) == worker_step::ready) b.s.condemn(worker);
+                        break;
+                    default:
+                        if (b.s.step(worker) == worker_step::absent) {
+                            b.up(worker);
+                        } else {
+                            while (auto* task = b.s.ledger(worker).back()) {
+                                if (random() % 2 == 0) {
+                                    b.s.returned(*task);
+                                } else if (!b.s.crashed(*task)) {
+                                    open.erase(task);
+                                }
+                            }
+                            BOOST_REQUIRE(
+                                (b.s.died(worker, true, random() % 2 == 0) == after_death::restart));
+                        }
+                }
+                std::size_t waiting = 0;
+                std::size_t at_workers = 0;
+                for (auto* t : open) {
+                    waiting += t->step == task_step::waiting ? 1 : 0;
+                    at_workers += t->step == task_step::handed ? 1 : 0;
+                }
+                BOOST_REQUIRE(waiting + at_workers == open.size());
+                BOOST_REQUIRE(b.s.waiting() == waiting);
+                BOOST_REQUIRE(b.s.handed() == at_workers);
+                std::size_t in_ledgers = 0;
+                for (worker_index i = 0; i != workers; ++i) in_ledgers += b.s.ledger(i).size();
+                BOOST_REQUIRE(in_ledgers == at_workers);
+                BOOST_REQUIRE((b.s.first_waiting() != nullptr) == (waiting != 0));
+            }
+            // Whatever happened: with a ready worker, everything is handed out in the end.
+            for (worker_index i = 0; i != workers; ++i) {
+                if (b.s.step(i) == worker_step::absent) b.up(i);
+                if (b.s.step(i) == worker_step::condemned) {
+                    while (auto* task = b.s.ledger(i).back()) b.s.returned(*task);
+                    (void)b.s.died(i, true, true);
+                    b.up(i);
+                }
+            }
+            while (!open.empty()) {
+                (void)b.hand_out();
+                auto* task = pick_handed();
+                BOOST_REQUIRE(task != nullptr);
+                b.s.finished(*task, 1);
+                open.erase(task);
+            }
+        }
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()

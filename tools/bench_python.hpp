@@ -1,0 +1,18 @@
+// Python's multiprocessing and concurrent.futures, doing the same as the library's figures.
+#pragma once
+
+#include "bench_figure.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace bulkhead::tools {
+
+/// "3.11.2", of the python3 in PATH; nullopt when there is none.
+[[nodiscard]] std::optional<std::string> python_version();
+
+/// Gives each figure that Python can do its Python peers.
+void add_python_peers(std::vector<figure>& figures);
+
+}  // namespace bulkhead::tools

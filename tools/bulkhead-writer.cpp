@@ -1,0 +1,141 @@
+// Puts the records of its input on a named queue.
+#include "frame.hpp"
+#include "progress.hpp"
+#include "stop_signals.hpp"
+#include "stream_options.hpp"
+#include "stream_queue.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace {
+
+using namespace bulkhead::tools;
+
+/// Messages that are put in one go, at most.
+constexpr std::size_t batch_max = 512;
+
+constexpr stream_program program{
+    "bulkhead-writer", BULKHEAD_VERSION, "QUEUE [FILE...]",
+    "Puts each line of the FILEs, or of standard input (also -), as a message on the named QUEUE,\n"
+    "waiting while it is full. Makes the queue if there is none. Several writers can share a "
+    "queue;\n"
+    "the last to end closes it, and its readers then end, too.\n",
+    true};
+
+class input {
+public:
+    explicit input(const std::string& file) : name_(file == "-" ? "standard input" : file) {
+        if (file != "-") fd_ = owned_ = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+        if (fd_ < 0) fail("cannot open ");
+        struct stat about {};
+        is_regular_ = ::fstat(fd_, &about) == 0 && S_ISREG(about.st_mode);
+    }
+    ~input() {
+        if (owned_ >= 0) ::close(owned_);
+    }
+    input(const input&) = delete;
+    input& operator=(const input&) = delete;
+
+    [[nodiscard]] int fd() const noexcept { return fd_; }
+
+    /// How many bytes it read; 0 at the end.
+    std::size_t read(std::span<std::byte> to) const {
+        for (;;) {
+            // A regular file never keeps one waiting.
+            while (!is_regular_ && !wait_for(fd_, POLLIN, std::chrono::hours(1))) {
+            }
+            check_stop_signals();
+            const ssize_t got = ::read(fd_, to.data(), to.size());
+            if (got >= 0) return static_cast<std::size_t>(got);
+            if (errno != EINTR && errno != EAGAIN) fail("cannot read ");
+        }
+    }
+
+private:
+    [[noreturn]] void fail(const char* what) const {
+        throw std::runtime_error(what + name_ + ": " + std::strerror(errno));
+    }
+
+    std::string name_;
+    int fd_ = STDIN_FILENO;
+    int owned_ = -1;
+    bool is_regular_ = false;
+};
+
+class writer {
+public:
+    explicit writer(const stream_options& options)
+        : options_(options),
+          end_(options),
+          splitter_(options.how, end_.queue().capacity_bytes()),
+          left_(options.count.value_or(UINT64_MAX)),
+          progress_(program.name, options.progress, STDIN_FILENO) {}
+
+    /// False when enough was put.
+    bool copy(const input& from) {
+        while (left_ != 0) {
+            const auto room = splitter_.room();
+            const std::size_t bytes = from.read(room);
+            if (bytes == 0) splitter_.end_of_file();
+            splitter_.filled(bytes);
+            put_what_is_complete();
+            if (bytes == 0) break;
+        }
+        return left_ != 0;
+    }
+
+private:
+    using messages = std::span<const std::span<const std::byte>>;
+
+    void put_what_is_complete() {
+        while (left_ != 0) {
+            const auto batch =
+                splitter_.take(static_cast<std::size_t>(std::min<std::uint64_t>(left_, batch_max)));
+            if (batch.empty()) return;
+            put(batch);
+        }
+    }
+
+    void put(messages batch) {
+        idle_timer idle(options_.timeout);
+        while (!batch.empty()) {
+            idle.check("room in", options_.queue);
+            const std::size_t count = end_.queue().put_several(batch, idle.next());
+            if (count == 0) continue;
+            std::uint64_t bytes = 0;
+            for (const auto& message : batch.first(count)) bytes += message.size();
+            progress_.add(count, bytes);
+            left_ -= count;
+            batch = batch.subspan(count);
+            idle.reset();
+        }
+    }
+
+    const stream_options& options_;
+    writer_end end_;
+    record_splitter splitter_;
+    std::uint64_t left_;
+    progress progress_;
+};
+
+void write_stream(int argc, char** argv) {
+    auto options = parse_command_line(program, argc, argv);
+    if (!options) return;
+    if (options->files.empty()) options->files.emplace_back("-");
+    writer to(*options);
+    for (const auto& file : options->files) {
+        if (!to.copy(input(file))) break;
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return run_program(program.name, [&] { write_stream(argc, argv); });
+}

@@ -1,0 +1,136 @@
+// Attaching to a stream's queue, and how it ends.
+#include "stream_queue.hpp"
+
+#include "stop_signals.hpp"
+
+#include <bulkhead/error.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <sys/file.h>
+#include <system_error>
+#include <thread>
+
+namespace bulkhead::tools {
+namespace {
+
+using detail::queue_core;
+
+/// What queue<std::string> is, so that C++ programs can take part.
+detail::type_tag strings() { return detail::type_tag_of<std::string>(); }
+
+/// Between looks at a closed queue that its readers have yet to drain.
+constexpr std::chrono::milliseconds drain_poll_interval{10};
+
+queue_core open_or_create(const stream_options& options) {
+    return queue_core::open_or_create(options.queue, options.capacity_bytes, strings(), true);
+}
+
+void lock_shared(const queue_core& queue) {
+    while (::flock(queue.native_handle(), LOCK_SH) != 0) {
+        check_stop_signals();
+        if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "flock");
+    }
+}
+
+bool try_lock_alone(const queue_core& queue) {
+    return ::flock(queue.native_handle(), LOCK_EX | LOCK_NB) == 0;
+}
+
+void unlock(const queue_core& queue) { ::flock(queue.native_handle(), LOCK_UN); }
+
+}  // namespace
+
+void idle_timer::check(const char* waited_for, const std::string& queue) const {
+    check_stop_signals();
+    if (limit_ && clock::now() - since_ >= *limit_) {
+        throw std::runtime_error(std::string("waited ") + std::to_string(limit_->count()) +
+                                 " ms for " + waited_for + " queue '" + queue +
+                                 "' (--timeout), in vain");
+    }
+}
+
+detail::deadline idle_timer::next() const {
+    const auto look_around = clock::now() + look_around_interval;
+    return limit_ ? std::min(look_around, since_ + *limit_) : look_around;
+}
+
+writer_end::writer_end(const stream_options& options) {
+    const idle_timer idle(options.timeout);
+    for (;;) {
+        queue_.emplace(open_or_create(options));
+        lock_shared(*queue_);
+        if (!queue_->closed() && queue_->is_reachable()) break;
+        if (queue_->size() == 0) queue_->remove_own_name();
+        unlock(*queue_);
+        idle.check("readers to drain the closed", options.queue);
+        if (queue_->is_reachable()) std::this_thread::sleep_for(drain_poll_interval);
+    }
+    queue_->marks().writers_started.fetch_add(1);
+    if (options.keep) queue_->marks().keep.store(1);
+}
+
+writer_end::~writer_end() {
+    try {
+        queue_->marks().writers_ended.fetch_add(1);
+        if (try_lock_alone(*queue_)) queue_->close();
+        unlock(*queue_);
+    } catch (const std::exception& failure) {
+        std::fprintf(stderr, "%s\n", failure.what());
+    }
+}
+
+reader_end::reader_end(const stream_options& options)
+    : name_(options.queue), keep_(options.keep), queue_(open_or_create(options)) {}
+
+void reader_end::close_if_abandoned() const {
+    if (queue_.marks().writers_started.load() == 0 || !try_lock_alone(queue_)) return;
+    queue_.close();
+    unlock(queue_);
+}
+
+void reader_end::finish() const {
+    const auto marks = queue_.marks();
+    if (!keep_ && marks.keep.load() == 0) queue_.remove_own_name();
+    const std::uint32_t lost = marks.writers_started.load() - marks.writers_ended.load();
+    if (lost != 0) {
+        throw std::runtime_error(std::to_string(lost) + " of " +
+                                 std::to_string(marks.writers_started.load()) +
+                                 " writers of queue '" + name_ +
+                                 "' died before the end of their input; what they had put is here");
+    }
+}
+
+int run_program(const char* name, const std::function<void()>& body) {
+    constexpr int failed = 1;
+    constexpr int wrong_usage = 2;
+    constexpr int ended_by_signal = 128;
+    const auto say = [&](const char* sentence) {
+        // What the library throws begins with its own name.
+        constexpr const char* own = "bulkhead: ";
+        if (std::strncmp(sentence, own, std::strlen(own)) == 0) sentence += std::strlen(own);
+        std::fprintf(stderr, "%s: %s\n", name, sentence);
+    };
+    try {
+        catch_stop_signals();
+        body();
+        return 0;
+    } catch (const stopped& by) {
+        return ended_by_signal + by.signal();
+    } catch (const usage_mistake& mistake) {
+        say(mistake.what());
+        std::fprintf(stderr, "Try '%s --help'.\n", name);
+        return wrong_usage;
+    } catch (const usage_error& mistake) {
+        say(mistake.what());
+        return wrong_usage;
+    } catch (const std::exception& failure) {
+        say(failure.what());
+        return failed;
+    }
+}
+
+}  // namespace bulkhead::tools
