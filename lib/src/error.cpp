@@ -40,6 +40,9 @@ std::string seconds(std::chrono::nanoseconds time) {
 
 std::string process_status::to_string() const {
     if (running()) return "is running";
+    if (kind_ == kind::unknown) {
+        return "ended in an unknown way (its status went to another wait of this program)";
+    }
     if (exited()) return "exited with code " + std::to_string(value_);
     const char* name = ::sigabbrev_np(value_);
     std::string text = "was killed by ";

@@ -41,9 +41,8 @@ public:
     void await_asleep() {
         until([&] {
             const int tid = tid_;
-            return returned_ ||
-                   (tid != 0 && process_state(std::to_string(::getpid()) + "/task/" +
-                                              std::to_string(tid)) == 'S');
+            return returned_ || (tid != 0 && process_state(std::to_string(::getpid()) + "/task/" +
+                                                           std::to_string(tid)) == 'S');
         });
     }
     [[nodiscard]] bool returned() const { return returned_; }
@@ -161,8 +160,9 @@ BOOST_AUTO_TEST_CASE(a_million_mapped_items_with_a_slow_reader_take_bounded_memo
     const auto before = resident_kib();
     std::uint64_t most = 0;
     int position = 0;
-    for (const int y : pool.map(square, std::views::iota(0, many) |
-                                            std::views::transform([](int i) { return i % 1000; }))) {
+    for (const int y :
+         pool.map(square, std::views::iota(0, many) |
+                              std::views::transform([](int i) { return i % 1000; }))) {
         if (y != square(position % 1000)) BOOST_ERROR("wrong at " << position);
         if (++position % (many / 10) == 0) {
             // The reader pauses until the workers have nothing more to do.

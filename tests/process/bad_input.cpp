@@ -49,8 +49,8 @@ BOOST_AUTO_TEST_CASE(negative_times_and_retries_are_refused_by_name) {
     BOOST_TEST(contains(refusal([] { process_pool pool({.task_timeout = -1s}); }), "task_timeout"));
     BOOST_TEST(contains(refusal([] { process_pool pool({.kill_grace = -1s}); }), "kill_grace"));
     process_pool pool(1);
-    BOOST_TEST(contains(refusal([&] { (void)pool.submit(task_options{.timeout = -1s}, square, 1); }),
-                        "timeout"));
+    BOOST_TEST(contains(
+        refusal([&] { (void)pool.submit(task_options{.timeout = -1s}, square, 1); }), "timeout"));
     BOOST_TEST(contains(refusal([&] { (void)pool.submit(task_options{.retries = -1}, square, 1); }),
                         "retries"));
     BOOST_TEST(pool.submit(square, 3).get() == 9);
@@ -59,8 +59,8 @@ BOOST_AUTO_TEST_CASE(negative_times_and_retries_are_refused_by_name) {
 BOOST_AUTO_TEST_CASE(the_longest_durations_are_waited_for_and_do_not_wrap_around) {
     process_pool pool({.workers = 1, .task_timeout = std::chrono::nanoseconds::max()});
     BOOST_TEST(pool.submit(square, 3).get() == 9);
-    BOOST_TEST(pool.submit(task_options{.timeout = std::chrono::hours(2'000'000)}, square, 4).get() ==
-               16);
+    BOOST_TEST(
+        pool.submit(task_options{.timeout = std::chrono::hours(2'000'000)}, square, 4).get() == 16);
     auto f = pool.submit(hold, file("on"), file("go"));
     await(file("on"));
     std::thread release([&] { announce(file("go")); });

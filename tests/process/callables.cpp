@@ -60,8 +60,9 @@ BOOST_AUTO_TEST_CASE(lambdas_and_function_objects_run_in_a_worker) {
     process_pool pool(1);
     BOOST_TEST(pool.submit([](int x) { return x + 1; }, 1).get() == 2);
     BOOST_TEST(pool.submit([](auto x) { return x + x; }, 4).get() == 8);
-    BOOST_TEST(pool.submit([](auto x, auto y) { return x + std::to_string(y); }, std::string("n"), 4)
-                   .get() == "n4");
+    BOOST_TEST(
+        pool.submit([](auto x, auto y) { return x + std::to_string(y); }, std::string("n"), 4)
+            .get() == "n4");
     BOOST_TEST(pool.submit(adder{}, 2, 3).get() == 5);
     BOOST_TEST(pool.submit(std::plus<>{}, 2, 3).get() == 5);
     BOOST_TEST(pool.submit(counter{}).get() == 42);

@@ -175,8 +175,8 @@ BOOST_AUTO_TEST_CASE(a_stop_token_that_is_ignored_costs_the_worker_after_the_gra
 
 BOOST_AUTO_TEST_CASE(a_stop_token_of_a_task_that_nobody_cancels_stays_quiet) {
     process_pool pool(1);
-    auto f = pool.submit([](std::stop_token token, int x) { return token.stop_requested() ? -1 : x; },
-                         7);
+    auto f = pool.submit(
+        [](std::stop_token token, int x) { return token.stop_requested() ? -1 : x; }, 7);
     BOOST_TEST(f.get() == 7);
 }
 

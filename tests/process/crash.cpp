@@ -1,5 +1,4 @@
 // What a dying worker costs: the task it was running, and nothing else.
-#include "support/fragile.hpp"
 #include "support/scene.hpp"
 
 #include <algorithm>
@@ -53,14 +52,8 @@ class made final : public half_made {
 
 namespace {
 
-
 void throw_five() { throw 5; }
 void throw_out_of_noexcept() noexcept { throw_five(); }
-
-fragile give(trouble what) { return large(what); }
-std::size_t size_of(const fragile& value) {
-    return is_whole(value) ? value.first_half.size() + value.second_half.size() : 0;
-}
 
 /// A crash leaves a pool behind that works as before.
 void check_works(process_pool& pool) {
@@ -172,71 +165,14 @@ BOOST_AUTO_TEST_CASE(idle_workers_killed_cost_nothing) {
     BOOST_TEST(pool.stats().succeeded == 5000U);
 }
 
-BOOST_AUTO_TEST_CASE(arguments_that_do_not_encode_fail_their_future_and_cost_no_worker) {
-    process_pool pool(1);
-    const pid_t before = pool.submit(whoami).get();
-    const auto e = error_of<std::domain_error>(pool.submit(size_of, large(trouble::encode_throws)));
-    BOOST_TEST(e.what() == "encode failed");
-    BOOST_TEST(pool.submit(whoami).get() == before);
-    BOOST_TEST(pool.submit(size_of, large(trouble::none)).get() == 10'000'000U);
-}
-
-BOOST_AUTO_TEST_CASE(arguments_that_do_not_decode_fail_in_phase_decode) {
-    process_pool pool(1);
-    const pid_t before = pool.submit(whoami).get();
-    const auto thrown =
-        error_of<std::range_error>(pool.submit(size_of, large(trouble::decode_throws)));
-    BOOST_TEST(thrown.what() == "decode failed");
-    BOOST_TEST(pool.submit(whoami).get() == before);
-
-    const auto e =
-        error_of<worker_crashed>(pool.submit(size_of, large(trouble::decode_crashes)));
-    BOOST_TEST((e.phase() == task_phase::decode));
-    BOOST_TEST(e.status().signal() == SIGABRT);
-    BOOST_TEST(contains(e.what(), "decoding"));
-    BOOST_TEST(pool.submit(whoami).get() != before);
-}
-
-BOOST_AUTO_TEST_CASE(a_result_half_written_fails_in_phase_encode_and_is_never_torn) {
-    process_pool pool(1);
-    const pid_t before = pool.submit(whoami).get();
-    const auto thrown = error_of<std::domain_error>(pool.submit(give, trouble::encode_throws));
-    BOOST_TEST(thrown.what() == "encode failed");
-    BOOST_TEST(pool.submit(whoami).get() == before);
-
-    const auto e = error_of<worker_crashed>(pool.submit(give, trouble::encode_crashes));
-    BOOST_TEST((e.phase() == task_phase::encode));
-    BOOST_TEST(contains(e.what(), "encoding"));
-    BOOST_TEST(is_whole(pool.submit(give, trouble::none).get()));
-}
-
-BOOST_AUTO_TEST_CASE(a_result_that_does_not_decode_here_fails_that_future_only) {
-    process_pool pool(1);
-    const pid_t before = pool.submit(whoami).get();
-    auto bad = pool.submit(give, trouble::decode_throws);
-    auto good = pool.submit(give, trouble::none);
-    BOOST_TEST(error_of<std::range_error>(std::move(bad)).what() == "decode failed");
-    BOOST_TEST(is_whole(good.get()));
-    BOOST_TEST(pool.submit(whoami).get() == before);
-}
-
-BOOST_AUTO_TEST_CASE(worker_killed_while_its_arguments_are_half_written_loses_no_task) {
-    process_pool pool(1);
-    const pid_t victim = pool.submit(whoami).get();
-    // The encoder kills the pool's only worker in the middle of the arguments.
-    auto f = pool.submit(size_of, large(trouble::encode_kills, victim));
-    BOOST_TEST(f.get() == 10'000'000U);
-    BOOST_TEST(pool.submit(whoami).get() != victim);
-}
-
 BOOST_AUTO_TEST_CASE(workers_that_kill_each_other_leave_every_future_resolved) {
     for (const int n : {1, 2, 5, 13}) {
         process_pool pool(n);
         const auto pids = pids_of(pool);
         std::vector<future<void>> all;
         for (std::size_t i = 0; i != pids.size(); ++i) {
-            all.push_back(pool.submit([](pid_t pid) { ::kill(pid, SIGKILL); },
-                                      pids[(i + 1) % pids.size()]));
+            all.push_back(
+                pool.submit([](pid_t pid) { ::kill(pid, SIGKILL); }, pids[(i + 1) % pids.size()]));
         }
         for (auto& f : all) {
             try {
@@ -329,100 +265,14 @@ BOOST_AUTO_TEST_CASE(ways_to_die_are_told_apart) {
     BOOST_TEST(signal_of(pool.submit(throw_out_of_noexcept)) == SIGABRT);
     (void)error_of<std::bad_alloc>(pool.submit([] { throw std::bad_alloc(); }));
     if constexpr (!sanitized) {
-        (void)error_of<std::bad_alloc>(pool.submit([](std::size_t bytes) {
-            const std::vector<char> impossible(bytes);
-            return impossible.at(bytes / 2);
-        }, std::size_t{1} << 62));
+        (void)error_of<std::bad_alloc>(pool.submit(
+            [](std::size_t bytes) {
+                const std::vector<char> impossible(bytes);
+                return impossible.at(bytes / 2);
+            },
+            std::size_t{1} << 62));
     }
     check_works(pool);
-}
-
-BOOST_AUTO_TEST_CASE(a_crash_is_retried_as_often_as_asked) {
-    process_pool pool(1);
-    const auto dies_until = [](const fs::path& log, std::size_t runs) {
-        append_line(log, "run");
-        if (lines_of(log).size() < runs) ::raise(SIGKILL);
-        return lines_of(log).size();
-    };
-    auto enough = pool.submit(task_options{.retries = 2}, dies_until, file("a"), std::size_t{3});
-    BOOST_TEST(enough.get() == 3U);
-    BOOST_TEST(pool.stats().retried == 2U);
-    auto few = pool.submit(task_options{.retries = 1}, dies_until, file("b"), std::size_t{9});
-    BOOST_TEST(error_of<worker_crashed>(std::move(few)).status().signal() == SIGKILL);
-    BOOST_TEST(lines_of(file("b")).size() == 2U);
-    BOOST_TEST(pool.stats().crashed == 1U);
-
-    auto thrown = pool.submit(
-        task_options{.retries = 5},
-        [](const fs::path& log) {
-            append_line(log, "run");
-            throw std::logic_error("once");
-        },
-        file("c"));
-    (void)error_of<std::logic_error>(std::move(thrown));
-    BOOST_TEST(lines_of(file("c")).size() == 1U);
-}
-
-BOOST_AUTO_TEST_CASE(crash_limit_breaks_the_pool_and_fails_what_is_queued) {
-    process_pool pool({.workers = 1, .crash_limit = 3});
-    std::vector<future<void>> all;
-    for (int i = 0; i != 10; ++i) all.push_back(pool.submit([] { ::raise(SIGKILL); }));
-    int crashed = 0;
-    int broken = 0;
-    for (auto& f : all) {
-        try {
-            f.get();
-        } catch (const worker_crashed&) {
-            ++crashed;
-        } catch (const bulkhead::pool_broken& e) {
-            BOOST_TEST(contains(e.what(), "SIGKILL"));
-            ++broken;
-        }
-    }
-    BOOST_TEST(crashed == 3);
-    BOOST_TEST(broken == 7);
-    BOOST_CHECK_THROW((void)pool.submit(square, 1), bulkhead::pool_broken);
-    check_balance(pool.stats());
-}
-
-BOOST_AUTO_TEST_CASE(finished_tasks_between_crashes_keep_the_pool_below_its_crash_limit) {
-    process_pool pool({.workers = 1, .crash_limit = 2});
-    for (int i = 0; i != 6; ++i) {
-        (void)error_of<worker_crashed>(pool.submit([] { ::raise(SIGKILL); }));
-        BOOST_TEST(pool.submit(square, i).get() == i * i);
-    }
-}
-
-BOOST_AUTO_TEST_CASE(events_tell_of_starts_deaths_and_crashes) {
-    std::mutex mutex;
-    std::vector<bulkhead::pool_event> events;
-    const auto count = [&](bulkhead::pool_event::kind kind) {
-        const std::lock_guard lock(mutex);
-        return std::count_if(events.begin(), events.end(),
-                             [&](const auto& e) { return e.what == kind; });
-    };
-    using kind = bulkhead::pool_event::kind;
-    pid_t pid = 0;
-    {
-        process_pool pool({.workers = 1, .on_event = [&](const bulkhead::pool_event& e) {
-                               const std::lock_guard lock(mutex);
-                               events.push_back(e);
-                               throw std::runtime_error("an observer's own trouble");
-                           }});
-        pid = pool.submit(whoami).get();
-        (void)error_of<worker_crashed>(
-            pool.submit(task_options{.name = "boom"}, [] { ::raise(SIGUSR1); }));
-        BOOST_TEST(pool.submit(square, 3).get() == 9);
-    }
-    BOOST_TEST(count(kind::worker_started) == 2);
-    BOOST_TEST(count(kind::worker_died) == 2);
-    BOOST_TEST(count(kind::task_crashed) == 1);
-    for (const auto& e : events) {
-        if (e.what != kind::task_crashed) continue;
-        BOOST_TEST(e.pid == pid);
-        BOOST_TEST(e.task_name == "boom");
-        BOOST_TEST(e.status.signal() == SIGUSR1);
-    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

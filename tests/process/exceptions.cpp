@@ -90,15 +90,15 @@ BOOST_AUTO_TEST_CASE(standard_types_without_a_text_of_their_own_arrive_as_themse
     (void)error_of<std::bad_variant_access>(
         pool.submit([] { return std::get<int>(std::variant<int, bool>(true)); }));
     (void)error_of<std::exception>(pool.submit([] { throw std::exception(); }));
-    BOOST_TEST(error_of<std::out_of_range>(pool.submit([] { return std::string("x").at(5); }))
-                   .what() != nullptr);
+    BOOST_TEST(error_of<std::out_of_range>(pool.submit([] {
+                   return std::string("x").at(5);
+               })).what() != nullptr);
 }
 
 BOOST_AUTO_TEST_CASE(error_codes_and_paths_travel_with_their_exceptions) {
     process_pool pool(1);
-    const auto system = error_of<std::system_error>(pool.submit([] {
-        throw std::system_error(ENOSPC, std::generic_category(), "writing");
-    }));
+    const auto system = error_of<std::system_error>(
+        pool.submit([] { throw std::system_error(ENOSPC, std::generic_category(), "writing"); }));
     BOOST_TEST((system.code() == std::errc::no_space_on_device));
     try {
         pool.submit([] { fs::create_directory("/proc/no/such"); }).get();
@@ -153,10 +153,10 @@ BOOST_AUTO_TEST_CASE(anything_else_is_a_remote_error_that_names_the_type) {
     const auto text = error_of<remote_error>(pool.submit([] { throw "literally"; }));
     BOOST_TEST(text.message() == "literally");
     BOOST_TEST(contains(text.what(), "literally"));
-    const auto string =
-        error_of<remote_error>(pool.submit([] { throw std::string("a string"); }));
-    BOOST_TEST(string.type_name() == "std::basic_string<char, std::char_traits<char>, "
-                                     "std::allocator<char> >");
+    const auto string = error_of<remote_error>(pool.submit([] { throw std::string("a string"); }));
+    BOOST_TEST(string.type_name() ==
+               "std::basic_string<char, std::char_traits<char>, "
+               "std::allocator<char> >");
     BOOST_TEST(string.message() == "a string");
     BOOST_CHECK_THROW(pool.submit([] { throw 5; }).get(), bulkhead::error);
     BOOST_CHECK_THROW(pool.submit([] { throw 5; }).get(), std::exception);

@@ -52,9 +52,9 @@ void check_ended(const future<T>& f, bool cancelled) {
 
 template <class T>
 int callbacks_now(future<T>& f) {
-    int called = 0;
-    f.on_done([&] { ++called; });
-    return called;
+    const auto called = std::make_shared<std::atomic<int>>(0);  // may outlive this call
+    f.on_done([called] { ++*called; });
+    return *called;
 }
 
 template <class Pool>
@@ -245,7 +245,8 @@ BOOST_AUTO_TEST_CASE(futures_outlive_their_pool) {
         process_pool pool(1);
         value = pool.submit(square, 12);
         error = pool.submit([]() -> int { throw std::out_of_range("late"); });
-        large = pool.submit([](std::size_t n) { return std::string(n, 'z'); }, std::size_t{5'000'000});
+        large =
+            pool.submit([](std::size_t n) { return std::string(n, 'z'); }, std::size_t{5'000'000});
     }
     BOOST_TEST(!value.cancel());
     BOOST_TEST(!value.running());

@@ -30,8 +30,8 @@ void check_order() {
     Pool pool(3);
     for (const auto chunk : chunk_sizes) {
         int expected = 0;
-        for (const int y : pool.map(map_options{.chunk_size = chunk}, square,
-                                    std::views::iota(0, 40))) {
+        for (const int y :
+             pool.map(map_options{.chunk_size = chunk}, square, std::views::iota(0, 40))) {
             BOOST_TEST(y == expected * expected);
             ++expected;
         }
@@ -129,8 +129,8 @@ BOOST_AUTO_TEST_CASE(a_crash_inside_a_chunk_fails_exactly_that_item) {
 
 BOOST_AUTO_TEST_CASE(every_item_crashing_fails_every_item) {
     process_pool pool(2);
-    auto results = pool.map(map_options{.chunk_size = 6}, [](int) -> int { std::abort(); },
-                            std::views::iota(0, 20));
+    auto results = pool.map(
+        map_options{.chunk_size = 6}, [](int) -> int { std::abort(); }, std::views::iota(0, 20));
     int position = 0;
     for (auto it = results.begin(); it != results.end(); ++it, ++position) {
         try {
@@ -206,11 +206,10 @@ BOOST_AUTO_TEST_CASE(large_results_of_a_chunk_come_whole) {
     const auto grow = [](std::size_t n) { return std::string(n, 'x'); };
     for (const auto chunk : {std::size_t{0}, std::size_t{7}, std::size_t{40}}) {
         std::size_t i = 0;
-        for (const auto& s : pool.map(map_options{.chunk_size = chunk}, grow,
-                                      std::views::iota(std::size_t{0}, std::size_t{40}) |
-                                          std::views::transform([](std::size_t k) {
-                                              return k * k * k * 40;
-                                          }))) {
+        for (const auto& s :
+             pool.map(map_options{.chunk_size = chunk}, grow,
+                      std::views::iota(std::size_t{0}, std::size_t{40}) |
+                          std::views::transform([](std::size_t k) { return k * k * k * 40; }))) {
             BOOST_TEST(s.size() == i * i * i * 40);
             ++i;
         }

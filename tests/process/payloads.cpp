@@ -103,8 +103,9 @@ BOOST_AUTO_TEST_CASE(many_large_payloads_at_once_come_back_whole) {
 BOOST_AUTO_TEST_CASE(a_large_result_of_a_small_argument_and_the_other_way_round) {
     process_pool pool(1);
     BOOST_TEST((pool.submit(pattern, std::size_t{20'000'000}).get() == pattern(20'000'000)));
-    BOOST_TEST(pool.submit([](const std::string& s) { return s.size(); }, std::string(20'000'000, 'x'))
-                   .get() == 20'000'000U);
+    BOOST_TEST(
+        pool.submit([](const std::string& s) { return s.size(); }, std::string(20'000'000, 'x'))
+            .get() == 20'000'000U);
 }
 
 BOOST_AUTO_TEST_CASE(standard_types_travel_both_ways) {
@@ -138,10 +139,12 @@ BOOST_AUTO_TEST_CASE(standard_types_travel_both_ways) {
 
 BOOST_AUTO_TEST_CASE(results_that_can_only_be_moved_travel) {
     process_pool pool(1);
-    auto f = pool.submit([](std::unique_ptr<std::string> p) {
-        *p += " back";
-        return p;
-    }, std::make_unique<std::string>("there and"));
+    auto f = pool.submit(
+        [](std::unique_ptr<std::string> p) {
+            *p += " back";
+            return p;
+        },
+        std::make_unique<std::string>("there and"));
     BOOST_TEST(*f.get() == "there and back");
     BOOST_TEST((pool.submit([] { return std::unique_ptr<int>(); }).get() == nullptr));
 }
@@ -150,8 +153,9 @@ BOOST_AUTO_TEST_CASE(arguments_are_converted_to_the_parameters_types_here) {
     process_pool pool(1);
     BOOST_TEST(pool.submit([](const std::string& s) { return s + "!"; }, "abc").get() == "abc!");
     BOOST_TEST(pool.submit([](std::string_view s) { return s.size(); }, "four").get() == 4U);
-    BOOST_TEST(pool.submit([](std::span<const int> s) { return s.size(); }, std::vector<int>{1, 2, 3})
-                   .get() == 3U);
+    BOOST_TEST(
+        pool.submit([](std::span<const int> s) { return s.size(); }, std::vector<int>{1, 2, 3})
+            .get() == 3U);
     BOOST_TEST(pool.submit([](double x) { return x / 2; }, 5).get() == 2.5);
     BOOST_TEST(pool.submit([](std::string&& s) { return std::move(s) + "?"; }, "moved").get() ==
                "moved?");
@@ -164,9 +168,10 @@ BOOST_AUTO_TEST_CASE(a_void_task_gives_nothing_and_a_reference_result_is_copied)
     process_pool pool(1);
     BOOST_CHECK_NO_THROW(pool.submit([] {}).get());
     BOOST_TEST(pool.submit([]() -> const std::string& {
-        static const std::string text = "static";
-        return text;
-    }).get() == "static");
+                       static const std::string text = "static";
+                       return text;
+                   })
+                   .get() == "static");
 }
 
 BOOST_AUTO_TEST_CASE(handles_travel_in_arguments_and_results) {
@@ -186,10 +191,11 @@ BOOST_AUTO_TEST_CASE(handles_travel_in_arguments_and_results) {
     BOOST_TEST(q.size() == 20U);
     BOOST_TEST(sum.get() == 190);
     const auto made = pool.submit([] {
-        bulkhead::queue<std::string> fresh;
-        fresh.put("from a worker");
-        return fresh;
-    }).get();
+                              bulkhead::queue<std::string> fresh;
+                              fresh.put("from a worker");
+                              return fresh;
+                          })
+                          .get();
     BOOST_TEST(made.get() == "from a worker");
 }
 

@@ -125,8 +125,8 @@ BOOST_AUTO_TEST_CASE(a_moved_one_holds_nothing) {
     const pid_t pid = one.pid();
     bulkhead::process other(std::move(one));
     BOOST_TEST(other.pid() == pid);
-    BOOST_TEST(one.pid() == 0);        // NOLINT(bugprone-use-after-move)
-    BOOST_TEST(!one.running());        // NOLINT(bugprone-use-after-move)
+    BOOST_TEST(one.pid() == 0);  // NOLINT(bugprone-use-after-move)
+    BOOST_TEST(!one.running());  // NOLINT(bugprone-use-after-move)
     BOOST_CHECK_THROW(one.join(), bulkhead::usage_error);
     BOOST_CHECK_THROW((void)one.status(), bulkhead::usage_error);
     one.kill();
@@ -139,7 +139,8 @@ BOOST_AUTO_TEST_CASE(a_moved_one_holds_nothing) {
 
 BOOST_AUTO_TEST_CASE(many_at_once_run_at_the_same_time) {
     std::vector<bulkhead::process> all;
-    for (int i = 0; i != 10; ++i) all.emplace_back(hold, file("on" + std::to_string(i)), file("go"));
+    for (int i = 0; i != 10; ++i)
+        all.emplace_back(hold, file("on" + std::to_string(i)), file("go"));
     for (int i = 0; i != 10; ++i) await(file("on" + std::to_string(i)));
     for (const auto& p : all) BOOST_TEST(p.running());
     announce(file("go"));

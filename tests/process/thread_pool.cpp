@@ -14,7 +14,6 @@ using bulkhead::remote_info;
 using bulkhead::task_cancelled;
 using bulkhead::task_options;
 
-
 }  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(thread_pool, scene)
@@ -43,8 +42,9 @@ BOOST_AUTO_TEST_CASE(any_callable_and_movable_arguments_will_do) {
     const std::string captured = "cap";
     BOOST_TEST(pool.submit([captured] { return captured + "tured"; }).get() == "captured");
     BOOST_TEST(pool.submit(std::function<int(int)>(square), 5).get() == 25);
-    BOOST_TEST(*pool.submit([](std::unique_ptr<int> p) { return p; }, std::make_unique<int>(7))
-                    .get() == 7);
+    BOOST_TEST(
+        *pool.submit([](std::unique_ptr<int> p) { return p; }, std::make_unique<int>(7)).get() ==
+        7);
     int changed = 0;
     pool.submit([](int& x) { x = 5; }, std::ref(changed)).get();
     BOOST_TEST(changed == 5);

@@ -90,8 +90,8 @@ BOOST_AUTO_TEST_CASE(the_clock_starts_when_the_task_starts_not_when_it_is_queued
 
 BOOST_AUTO_TEST_CASE(a_task_that_ignores_sigterm_is_killed_after_the_grace) {
     process_pool pool({.workers = 1, .kill_grace = 200ms});
-    auto stubborn = pool.submit(task_options{.timeout = 100ms}, ignore_termination, file("on"),
-                                file("asked"));
+    auto stubborn =
+        pool.submit(task_options{.timeout = 100ms}, ignore_termination, file("on"), file("asked"));
     const auto e = error_of<task_timeout>(std::move(stubborn));
     BOOST_TEST(e.pid() == await_pid(file("on")));
     BOOST_TEST(is_gone(e.pid()));
@@ -124,8 +124,8 @@ BOOST_AUTO_TEST_CASE(many_timeouts_at_once_each_hit_their_own_task) {
     std::vector<bulkhead::future<void>> late;
     std::vector<bulkhead::future<int>> fine;
     for (int i = 0; i != 12; ++i) {
-        late.push_back(pool.submit(task_options{.timeout = std::chrono::milliseconds(20 + i)},
-                                   hang, file("on" + std::to_string(i))));
+        late.push_back(pool.submit(task_options{.timeout = std::chrono::milliseconds(20 + i)}, hang,
+                                   file("on" + std::to_string(i))));
         for (int k = 0; k != 10; ++k) {
             fine.push_back(pool.submit(task_options{.timeout = 60s}, square, k));
         }

@@ -26,7 +26,8 @@ int square(int x) { return x * x; }
 
 void enter_namespace() {
     if (::unshare(CLONE_NEWNS) != 0) skip("unshare");
-    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) skip("mount --make-private");
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+        skip("mount --make-private");
 }
 
 void mount_shm(unsigned long flags, const char* options) {

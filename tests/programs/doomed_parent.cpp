@@ -72,8 +72,9 @@ int main(int argc, char** argv) {
         process_pool pool(2);
         const std::string large(5'000'000, 'x');
         for (int i = 0; i != 10; ++i) {
-            (void)pool.submit([](const fs::path& file, const std::string&) { announce_and_hang(file); },
-                              ready, large);
+            (void)pool.submit(
+                [](const fs::path& file, const std::string&) { announce_and_hang(file); }, ready,
+                large);
         }
         hang();
     } else if (mode == "process") {

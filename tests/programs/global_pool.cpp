@@ -26,7 +26,8 @@ struct global {
             ::setenv("GLOBAL_POOL_PARENT", "done", 1);  // main's own start
             return;
         }
-        if (mode == "uncaught" || mode == "worker") pool = std::make_unique<bulkhead::process_pool>(2);
+        if (mode == "uncaught" || mode == "worker")
+            pool = std::make_unique<bulkhead::process_pool>(2);
         if (mode != "caught") return;
         try {
             pool = std::make_unique<bulkhead::process_pool>(2);

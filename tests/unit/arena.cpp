@@ -88,8 +88,8 @@ BOOST_AUTO_TEST_CASE(random_use_agrees_with_a_model) {
                     BOOST_REQUIRE((at == blocks.begin() ||
                                    std::prev(at)->first + std::prev(at)->second <= *offset));
                 } else if (!blocks.empty()) {
-                    const auto at = std::next(blocks.begin(), static_cast<std::ptrdiff_t>(
-                                                                  random() % blocks.size()));
+                    const auto at = std::next(
+                        blocks.begin(), static_cast<std::ptrdiff_t>(random() % blocks.size()));
                     a.release(at->first);
                     blocks.erase(at);
                 }

@@ -38,7 +38,8 @@ struct bench {
     }
     std::vector<std::uint64_t> ledger(worker_index worker) const {
         std::vector<std::uint64_t> ids;
-        for (auto* at = s.ledger(worker).front(); at != nullptr; at = at->next) ids.push_back(at->id);
+        for (auto* at = s.ledger(worker).front(); at != nullptr; at = at->next)
+            ids.push_back(at->id);
         return ids;
     }
     /// Lets the worker finish a task of this run time, so that its window is known.
@@ -335,8 +336,8 @@ BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
                         break;
                     case 6:
                         if (!open.empty()) {
-                            auto* task = *std::next(open.begin(), static_cast<std::ptrdiff_t>(
-                                                                      random() % open.size()));
+                            auto* task = *std::next(
+                                open.begin(), static_cast<std::ptrdiff_t>(random() % open.size()));
                             b.s.removed(*task);
                             open.erase(task);
                         }
@@ -355,8 +356,8 @@ BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
                                     open.erase(task);
                                 }
                             }
-                            BOOST_REQUIRE(
-                                (b.s.died(worker, true, random() % 2 == 0) == after_death::restart));
+                            BOOST_REQUIRE((b.s.died(worker, true, random() % 2 == 0) ==
+                                           after_death::restart));
                         }
                 }
                 std::size_t waiting = 0;

@@ -74,6 +74,9 @@ public:
         return {kind::signaled, signal, core_dumped};
     }
 
+    /// It ended, but how was lost: the program ignores SIGCHLD, or waits for all children itself.
+    [[nodiscard]] static process_status unknown() noexcept { return {kind::unknown, 0, false}; }
+
     [[nodiscard]] bool running() const noexcept { return kind_ == kind::running; }
     [[nodiscard]] bool exited() const noexcept { return kind_ == kind::exited; }
     [[nodiscard]] bool signaled() const noexcept { return kind_ == kind::signaled; }
@@ -91,7 +94,7 @@ public:
     friend bool operator==(const process_status&, const process_status&) = default;
 
 private:
-    enum class kind : std::uint8_t { running, exited, signaled };
+    enum class kind : std::uint8_t { running, exited, signaled, unknown };
     process_status(kind what, int value, bool core) noexcept
         : kind_(what), core_dumped_(core), value_(value) {}
 

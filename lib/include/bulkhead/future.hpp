@@ -89,9 +89,9 @@ public:
         } else {
             // Another clock may be set while we wait: measure again until it says so.
             while (true) {
-                const auto left = time - Clock::now();
-                const auto until = clock::now() + std::chrono::ceil<clock::duration>(left);
-                if (shared.wait(until)) return wait_status(true);
+                const auto now = Clock::now();
+                const auto left = time > now ? time - now : decltype(time - now)::zero();
+                if (shared.wait(detail::deadline_after(left))) return wait_status(true);
                 if (Clock::now() >= time) return wait_status(false);
             }
         }

@@ -42,7 +42,7 @@ public:
           inputs_(std::move(inputs)...),
           tuner_(options, source_.workers()) {}
     map_range(map_range&&) noexcept = default;
-    map_range& operator=(map_range&&) noexcept = default;
+    map_range& operator=(map_range&&) = delete;
     ~map_range() {
         for (auto& batch : in_flight_) source_.abandon(batch);
     }

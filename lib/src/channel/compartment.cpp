@@ -169,9 +169,16 @@ payload compartment::result_bytes(const result_envelope& envelope) {
             return payload({result_arena() + envelope.offset, static_cast<std::size_t>(bytes)});
         case place::segment:
             while (auto got = os::receive_fd(lifeline_.get())) {
-                if (got->tag != envelope.id) continue;  // of a result that was never published
+                // After a death results are read in another order than they were sent.
+                if (arrived_.size() < slots_max)
+                    arrived_.insert_or_assign(got->tag, std::move(got->fd));
+            }
+            if (auto got = arrived_.extract(envelope.id)) {
+                if (!got.mapped()) {
+                    throw error("bulkhead: no descriptor is free to receive a task's large result");
+                }
                 auto segment = std::make_shared<detail::shared_payload>(
-                    std::move(got->fd), static_cast<std::size_t>(bytes));
+                    std::move(got.mapped()), static_cast<std::size_t>(bytes));
                 segment->close_fd();
                 return {std::move(segment), static_cast<std::size_t>(bytes)};
             }
@@ -181,7 +188,10 @@ payload compartment::result_bytes(const result_envelope& envelope) {
 }
 
 void compartment::release_result(const result_envelope& envelope) noexcept {
-    control_->slots[envelope.slot].taken.store(envelope.id, std::memory_order_release);
+    // Only for what lies there: a later task in the same slot must not hide that this one was taken.
+    if (envelope.where == static_cast<std::uint32_t>(place::arena)) {
+        control_->slots[envelope.slot].taken.store(envelope.id, std::memory_order_release);
+    }
 }
 
 std::uint64_t compartment::current() const noexcept {

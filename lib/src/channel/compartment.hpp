@@ -10,6 +10,7 @@
 #include "os/memfd.hpp"
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -92,6 +93,7 @@ private:
     std::optional<mailbox> tasks_;
     std::optional<mailbox> results_;
     arena arguments_{arena_bytes};
+    std::map<std::uint64_t, os::unique_fd> arrived_;  // large results' memory, by task
 };
 
 /// The names of a generation's two queues.

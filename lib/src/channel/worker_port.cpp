@@ -87,8 +87,9 @@ bool worker_port::next_task(task_envelope& envelope) {
                 case mail::ok:
                     control_->tasks_waiting.fetch_sub(1, std::memory_order_relaxed);
                     // Before the first phase: from here on the task has begun.
-                    enter(envelope.id, task_phase::decode);
+                    // The clock first: `current` publishes it.
                     start_clock();
+                    enter(envelope.id, task_phase::decode);
                     task_started_ns_ = control_->started_ns.load(std::memory_order_relaxed);
                     return true;
                 case mail::poisoned:

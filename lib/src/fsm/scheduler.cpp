@@ -106,7 +106,7 @@ void scheduler::finished(task_node& task, std::uint64_t run_ns) {
     const std::uint64_t bounded = std::clamp<std::uint64_t>(run_ns, 1, std::uint64_t{1} << 50);
     by.mean_run_ns = std::max<std::uint64_t>(
         1, by.mean_run_ns == 0 ? bounded : (3 * by.mean_run_ns + bounded) / 4);
-    deaths_in_row_ = 0;
+    deaths_in_row_ = start_kills_ = 0;
     removed(task);
 }
 
@@ -145,15 +145,19 @@ void scheduler::ready(worker_index index) {
 
 void scheduler::condemn(worker_index index) { workers_[index].step = worker_step::condemned; }
 
-after_death scheduler::died(worker_index index, bool came_up, bool expected) {
+after_death scheduler::died(worker_index index, bool came_up, bool expected, bool killed) {
     assert(workers_[index].ledger.empty());
     workers_[index].step = worker_step::absent;
     if (expected) return after_death::restart;
+    if (!came_up && killed) {
+        return ++start_kills_ >= limits_.start_kills_max ? after_death::give_up
+                                                         : after_death::restart;
+    }
     if (!came_up) {
         return ++start_failures_ >= limits_.start_failures_max ? after_death::give_up
                                                                : after_death::restart;
     }
-    start_failures_ = 0;
+    start_failures_ = start_kills_ = 0;
     ++deaths_in_row_;
     const bool too_many = limits_.crash_limit != 0 && deaths_in_row_ >= limits_.crash_limit;
     return too_many ? after_death::give_up : after_death::restart;

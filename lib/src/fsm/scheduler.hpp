@@ -73,6 +73,9 @@ enum class after_death : std::uint8_t { restart, give_up };
 struct limits {
     std::size_t crash_limit = 0;  // 0: none
     unsigned start_failures_max = 5;
+    /// As start_failures_max, for workers that somebody kills (SIGKILL) while they start: no fault of
+    /// the program's, but not for ever either.
+    unsigned start_kills_max = 50;
 };
 
 class scheduler {
@@ -104,8 +107,9 @@ public:
     void ready(worker_index index);
     /// Nothing more is handed to it; it is being killed.
     void condemn(worker_index index);
-    /// It is gone; its ledger must be empty. `expected`: the pool ended it itself.
-    [[nodiscard]] after_death died(worker_index index, bool came_up, bool expected);
+    /// It is gone; its ledger must be empty. `expected`: the pool ended it itself; `killed`: by SIGKILL.
+    [[nodiscard]] after_death died(worker_index index, bool came_up, bool expected,
+                                   bool killed = false);
     /// No process came about.
     [[nodiscard]] after_death start_failed(worker_index index);
     /// Failures since the last start that went well: the back-off's exponent.
@@ -141,6 +145,7 @@ private:
     bool no_room_ = false;  // since the last change that could make room
     std::size_t deaths_in_row_ = 0;
     unsigned start_failures_ = 0;
+    unsigned start_kills_ = 0;
 };
 
 }  // namespace bulkhead::fsm

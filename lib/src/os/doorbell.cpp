@@ -11,7 +11,7 @@ namespace bulkhead::os {
 unique_fd make_doorbell() {
     unique_fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!fd) throw error("bulkhead: cannot make an eventfd: " + errno_text(errno));
-    return fd;
+    return above_stdio(std::move(fd));
 }
 
 void ring(int doorbell) noexcept {

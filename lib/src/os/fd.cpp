@@ -15,8 +15,12 @@ std::string errno_text(int error) {
     return std::string(text) + " (" + name + ")";
 }
 
+unique_fd above_stdio(unique_fd fd) {
+    return fd && fd.get() <= STDERR_FILENO ? duplicate(fd.get()) : std::move(fd);
+}
+
 unique_fd duplicate(int fd) {
-    unique_fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    unique_fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     if (!copy) throw error("bulkhead: cannot duplicate a descriptor: " + errno_text(errno));
     return copy;
 }

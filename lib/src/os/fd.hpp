@@ -37,6 +37,10 @@ private:
 /// Another descriptor of the same open file, close-on-exec. Throws bulkhead::error.
 [[nodiscard]] unique_fd duplicate(int fd);
 
+/// The same, numbered 3 or more: a program may have been started without stdin, stdout or stderr, and
+/// what a child gets must not take their places. Throws bulkhead::error.
+[[nodiscard]] unique_fd above_stdio(unique_fd fd);
+
 /// "Too many open files (EMFILE)".
 [[nodiscard]] std::string errno_text(int error);
 

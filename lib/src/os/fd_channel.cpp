@@ -13,7 +13,7 @@ std::pair<unique_fd, unique_fd> make_lifeline() {
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
         throw error("bulkhead: cannot make a socket pair for a worker: " + errno_text(errno));
     }
-    return {unique_fd(ends[0]), unique_fd(ends[1])};
+    return {above_stdio(unique_fd(ends[0])), above_stdio(unique_fd(ends[1]))};
 }
 
 send_result send_fd(int socket, int fd, std::uint64_t tag, bool block) noexcept {
@@ -60,6 +60,8 @@ std::optional<received_fd> receive_fd(int socket) noexcept {
             std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
             got.fd.reset(fd);
             if (bytes == sizeof got.tag) return got;
+        } else if ((message.msg_flags & MSG_CTRUNC) != 0 && bytes == sizeof got.tag) {
+            return got;  // the kernel had no descriptor for it
         }
     }
 }

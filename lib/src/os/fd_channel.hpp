@@ -24,7 +24,8 @@ struct received_fd {
     unique_fd fd;
     std::uint64_t tag = 0;
 };
-/// The next one that has arrived, if any; never waits. Messages of another form are dropped.
+/// The next one that has arrived, if any; never waits. Without a descriptor when this process had
+/// none free. Messages of another form are dropped.
 [[nodiscard]] std::optional<received_fd> receive_fd(int socket) noexcept;
 
 /// Sends a text (at most text_bytes_max). False when the other side is gone.

@@ -29,7 +29,7 @@ unique_fd make_memfd(const char* what, std::size_t bytes) {
         throw error(std::string("bulkhead: cannot make shared memory of ") + std::to_string(bytes) +
                     " bytes for " + what + ": " + errno_text(errno));
     }
-    return fd;
+    return above_stdio(std::move(fd));
 }
 
 mapping map_shared(int fd, std::size_t bytes, const char* what) {

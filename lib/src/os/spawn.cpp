@@ -79,8 +79,9 @@ child spawn_here(const spawn_request& request) {
         throw_spawn(std::string(executable) + " cannot be executed: " + errno_text(errno) +
                     " (is /proc mounted?)");
     }
-    const unique_fd null_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!null_fd) throw_spawn("/dev/null does not open: " + errno_text(errno));
+    unique_fd opened(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!opened) throw_spawn("/dev/null does not open: " + errno_text(errno));
+    const unique_fd null_fd = above_stdio(std::move(opened));
 
     {
         // Boost leaves a descriptor behind when it finds none free half-way: look first.
@@ -217,9 +218,15 @@ bool child::wait_ended(
     }
 }
 
+bool child::still_ours() const noexcept {
+    siginfo_t info{};
+    return ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()), &info,
+                    WEXITED | WNOWAIT | WNOHANG) == 0;
+}
+
 void child::signal_group(int signal) const noexcept {
     // Not reaped: neither the pid nor the group's id can belong to anybody else.
-    if (reaped_ || pid_ <= 0) return;
+    if (reaped_ || pid_ <= 0 || !still_ours()) return;
     if (::kill(-pid_, signal) != 0) {
         // Before its setpgid: the child alone.
         ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
@@ -228,6 +235,10 @@ void child::signal_group(int signal) const noexcept {
 
 process_status child::reap() noexcept {
     (void)wait_ended(std::nullopt);
+    if (!still_ours()) {
+        reaped_ = true;
+        return process_status::unknown();
+    }
     ::kill(-pid_, SIGKILL);  // what it started, while its zombie still holds the group's id
     siginfo_t info{};
     int result = 0;
@@ -236,8 +247,7 @@ process_status child::reap() noexcept {
            errno == EINTR) {
     }
     reaped_ = true;
-    // ECHILD: the program ignores SIGCHLD or reaps everybody's children, and the status is lost.
-    if (result != 0) return process_status::from_signal(SIGKILL, false);
+    if (result != 0) return process_status::unknown();
     if (info.si_code == CLD_EXITED) return process_status::from_exit(info.si_status);
     return process_status::from_signal(info.si_status, info.si_code == CLD_DUMPED);
 }

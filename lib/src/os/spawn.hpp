@@ -44,11 +44,15 @@ public:
         std::optional<std::chrono::steady_clock::time_point> deadline) const noexcept;
     /// To the child and the process group it leads. No effect after reap().
     void signal_group(int signal) const noexcept;
-    /// Kills what is left of its process group, then waits for and reaps the child. Once.
+    /// Waits for the child, kills what is left of its process group, and reaps it. Once. The status is
+    /// unknown() when the program reaps its children itself or ignores SIGCHLD.
     process_status reap() noexcept;
     [[nodiscard]] bool reaped() const noexcept { return reaped_; }
 
 private:
+    /// False when the program has reaped it itself (or ignores SIGCHLD): its pid may be another's.
+    [[nodiscard]] bool still_ours() const noexcept;
+
     pid_t pid_ = 0;
     unique_fd pidfd_;
     bool reaped_ = false;

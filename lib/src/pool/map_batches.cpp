@@ -36,7 +36,8 @@ std::size_t chunk_tuner::lookahead() const noexcept {
 }
 
 void chunk_tuner::measured(std::chrono::nanoseconds run_time, std::size_t items) noexcept {
-    if (options_.chunk_size != 0 || items == 0) return;
+    // A batch that was cut short by a crash was not measured.
+    if (options_.chunk_size != 0 || items == 0 || run_time.count() <= 0) return;
     const auto per_item =
         std::max<std::int64_t>(1, run_time.count() / static_cast<std::int64_t>(items));
     std::size_t wanted = static_cast<std::size_t>(batch_time_target.count() / per_item);
@@ -61,7 +62,7 @@ void chunk_message::write(encoder& out, std::size_t first) const {
     out.write_bytes(bytes_.data() + offsets_[first], bytes_.size() - offsets_[first]);
 }
 
-decoder next_outcome(decoder& in) {
+decoder next_outcome(decoder& in, pid_t pid) {
     outcome_record record;
     in.read_bytes(&record, sizeof record);
     if (record.bytes > in.remaining()) {
@@ -71,7 +72,7 @@ decoder next_outcome(decoder& in) {
     const std::span<const std::byte> content(in.take(bytes), bytes);
     (void)in.take(padded(bytes) - bytes);
     if (record.threw == 0) return decoder(content);
-    throw_remote(content, 0, {});
+    throw_remote(content, pid, {});
 }
 
 }  // namespace bulkhead::detail

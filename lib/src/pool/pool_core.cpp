@@ -134,6 +134,7 @@ bool pool_core::cancel(remote_task& task) {
             task.set_cancelled();
             ++figures_.cancelled;
             ended(task, resolved);
+            dispatch();  // what was taken back with it
             wake_waiters(held);
             resolve_all(resolved);
             return true;

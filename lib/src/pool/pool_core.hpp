@@ -89,6 +89,7 @@ private:
         worker_index worker;
         channel::result_envelope envelope;
         channel::payload bytes;
+        std::exception_ptr failure;  // this process could not take the bytes
     };
 
     using lock = std::unique_lock<std::mutex>;
@@ -124,6 +125,10 @@ private:
     void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
     void watch(worker_index worker);
     void rebalance();
+    void arm_balance();
+    /// nullopt when the envelope lies.
+    [[nodiscard]] std::optional<collected> read_result(worker_index worker,
+                                                       const channel::result_envelope& envelope);
     void resolve_all(std::vector<remote_task*>& resolved);
     [[nodiscard]] bool workers_gone() const noexcept;
     void part_with_idle_workers();
@@ -159,7 +164,7 @@ private:
     std::size_t resolving_ = 0;  // ended for the scheduler, not yet told to their futures
     std::size_t submitters_waiting_ = 0;
     bool closed_ = false;
-    bool ending_ = false;
+    std::atomic<bool> ending_{false};  // the loop looks at it without the lock
     std::optional<std::string> broken_;
     std::string start_failure_;  // of the last worker that did not come up
     bool retry_wanted_ = false;

@@ -73,6 +73,7 @@ void pool_core::unpost(remote_task& task, seat& at) {
     placed.offset = task.placed_offset;
     at.box->release_arguments(placed);
     at.free_slots.push_back(task.slot);
+    task.slot = no_slot;
 }
 
 remote_task* pool_core::find(worker_index worker, std::uint64_t id) const {
@@ -85,6 +86,8 @@ remote_task* pool_core::find(worker_index worker, std::uint64_t id) const {
 }
 
 bool pool_core::take_back_all(worker_index worker, std::size_t count_max) {
+    // A dying worker's tasks are settled by its end.
+    if (scheduler_.step(worker) == fsm::worker_step::condemned) return true;
     seat& at = *seats_[worker];
     std::vector<remote_task*> taken;
     bool entered = true;
@@ -95,10 +98,13 @@ bool pool_core::take_back_all(worker_index worker, std::size_t count_max) {
             entered = result == channel::mail::none;
             break;
         }
-        if (auto* task = find(worker, envelope.id)) {
-            unpost(*task, at);
-            taken.push_back(task);
+        auto* task = find(worker, envelope.id);
+        if (task == nullptr || task->slot != envelope.slot || at_task(at, *task)) {
+            at.lied = true;  // never posted, twice there, or begun already
+            break;
         }
+        unpost(*task, at);
+        taken.push_back(task);
     }
     // In front of the backlog, in their old order.
     for (auto task = taken.rbegin(); task != taken.rend(); ++task) scheduler_.returned(**task);

@@ -64,6 +64,7 @@ void pool_core::start_worker(worker_index worker) {
             listen(worker, std::move(death), std::move(bell));
             scheduler_.ready(worker);
             dispatch();
+            arm_balance();
         }
         emit({.what = pool_event::kind::worker_started, .pid = pid});
     } catch (const std::exception& cause) {
@@ -169,7 +170,8 @@ void pool_core::on_death(worker_index worker) {
                          " while it started, before it could take a task (does main() call "
                          "bulkhead::init first, and do global constructors work in a worker?)";
     }
-    if (scheduler_.died(worker, came_up, expected) == fsm::after_death::give_up) {
+    if (scheduler_.died(worker, came_up, expected, status.signal() == SIGKILL) ==
+        fsm::after_death::give_up) {
         give_up(came_up ? "bulkhead: " + std::to_string(options_.crash_limit) +
                               " workers died in a row without finishing a task (crash_limit); the "
                               "last one " +
@@ -182,7 +184,9 @@ void pool_core::on_death(worker_index worker) {
         start_later(worker);
     }
     if (broken_) give_up(*broken_, resolved);  // what came back from this worker
+    if (ending_) cancel_waiting(resolved);
     dispatch();
+    arm_balance();
     wake_waiters(held);
     for (const auto& event : events) emit(event);
     resolve_all(resolved);
@@ -202,14 +206,12 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const process
     const auto current = at.box->current();
     if (task.doomed == doom::none) {
         if (auto envelope = at.box->published(task.slot, task.id)) {
-            try {
-                collected result{worker, *envelope, at.box->result_bytes(*envelope)};
-                at.lied = false;
-                accept_one(result, resolved);
+            at.lied = false;
+            if (auto result = read_result(worker, *envelope)) {
+                accept_one(*result, resolved);
                 if (!at.lied) return;
-            } catch (const error&) {
-                // It lied to the last: treated as the crash that it was.
             }
+            // It lied to the last: treated as the crash that it was.
         } else if (channel::current_id(current) != task.id) {
             unpost(task, at);
             scheduler_.returned(task);  // it had not begun
@@ -247,7 +249,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const process
         error = std::make_exception_ptr(worker_crashed(status, pid, phase, task.name()));
     }
     if (task.what.chunk) {
-        task.set_partial(at.box->partial_items_of(task.id), std::move(error));
+        task.set_partial(at.box->partial_items_of(task.id), std::move(error), pid);
     } else {
         task.set_error(std::move(error));
     }

@@ -67,13 +67,26 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
         const auto got = at.box->collect(envelope);
         if (got == channel::mail::poisoned) at.lied = true;  // or died inside; its end tells
         if (got != channel::mail::ok) return;
-        try {
-            batch.push_back({worker, envelope, at.box->result_bytes(envelope)});
-        } catch (const error&) {
+        auto result = read_result(worker, envelope);
+        if (!result) {
             at.lied = true;
             return;
         }
+        batch.push_back(std::move(*result));
     }
+}
+
+std::optional<pool_core::collected> pool_core::read_result(
+    worker_index worker, const channel::result_envelope& envelope) {
+    collected result{worker, envelope, {}, nullptr};
+    try {
+        result.bytes = seats_[worker]->box->result_bytes(envelope);
+    } catch (const codec_error&) {
+        return std::nullopt;
+    } catch (...) {
+        result.failure = std::current_exception();  // no memory or descriptor here: no lie
+    }
+    return result;
 }
 
 bool pool_core::collect_all() {
@@ -103,13 +116,7 @@ void pool_core::accept(std::vector<collected>& batch, std::vector<remote_task*>&
         }
     }
     dispatch();
-    if (!balance_armed_ && scheduler_.overloaded() != fsm::no_worker) {
-        balance_armed_ = true;
-        balance_timer_.expires_after(balance_after);
-        balance_timer_.async_wait([this](const boost::system::error_code& cancelled) {
-            if (!cancelled) rebalance();
-        });
-    }
+    arm_balance();
     wake_waiters(held);
 }
 
@@ -132,6 +139,9 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
     if (task->stop_asked) {
         task->set_cancelled();
         ++figures_.cancelled;
+    } else if (result.failure) {
+        task->set_error(result.failure);
+        ++figures_.failed;
     } else {
         ++(kind == channel::result_kind::exception ? figures_.failed : figures_.succeeded);
         task->set_result(kind, std::move(result.bytes), at.process.pid(), envelope.run_ns);
@@ -183,6 +193,7 @@ void pool_core::watch(worker_index worker) {
                     return;
                 }
                 // It ended this very moment, or its worker is stuck in its queue: look again.
+                dispatch();
                 left = std::chrono::milliseconds(1);
                 next = left;
                 break;  // condemn() has changed the ledger
@@ -207,7 +218,11 @@ void pool_core::rebalance() {
     const std::size_t waiting = scheduler_.ledger(from).size() - 1;
     (void)take_back_all(from, (waiting + 1) / 2);
     dispatch();
-    if (scheduler_.overloaded() == fsm::no_worker) return;
+    arm_balance();
+}
+
+void pool_core::arm_balance() {
+    if (balance_armed_ || scheduler_.overloaded() == fsm::no_worker) return;
     balance_armed_ = true;
     balance_timer_.expires_after(balance_after);
     balance_timer_.async_wait([this](const boost::system::error_code& cancelled) {

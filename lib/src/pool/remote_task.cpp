@@ -42,7 +42,7 @@ void remote_task::take(result_reader read, void* out) {
         case outcome::exception:
             throw_remote(held.bytes(), pid_, name());
         case outcome::failed:
-            std::rethrow_exception(error_);
+            std::rethrow_exception(std::move(error_));
         case outcome::cancelled: {
             const std::string known_as = name();
             throw task_cancelled(known_as.empty()
@@ -95,7 +95,8 @@ void remote_task::set_error(std::exception_ptr error) {
     outcome_ = outcome::failed;
 }
 
-void remote_task::set_partial(channel::payload items, std::exception_ptr error) {
+void remote_task::set_partial(channel::payload items, std::exception_ptr error, pid_t by) {
+    pid_ = by;
     drop_arguments();
     bytes = std::move(items);
     error_ = std::move(error);

@@ -21,6 +21,9 @@ namespace bulkhead::detail {
 /// Why a task's worker is being killed. The first reason wins.
 enum class doom : std::uint8_t { none, cancelled, timeout };
 
+/// Of a task that is at no worker.
+inline constexpr std::uint32_t no_slot = ~std::uint32_t{0};
+
 enum class outcome : std::uint8_t { none, value, exception, items, failed, cancelled };
 
 /// The pool's lock guards all but the outcome, which belongs to the pool until finish() and to the
@@ -44,6 +47,8 @@ public:
         return std::chrono::nanoseconds(run_ns_);
     }
 
+    [[nodiscard]] pid_t worker_pid() const override { return pid_; }
+
     [[nodiscard]] std::string name() const { return name_ ? *name_ : std::string(); }
 
     // ---- the pool's
@@ -52,14 +57,14 @@ public:
                     std::uint64_t run_ns);
     void set_error(std::exception_ptr error);
     /// A chunk's worker ended: the items it had finished, and what became of the next.
-    void set_partial(channel::payload items, std::exception_ptr error);
+    void set_partial(channel::payload items, std::exception_ptr error, pid_t by);
     void set_cancelled();
     using future_state::publish;
     /// The second half of resolving: tells the world, and drops the pool's reference.
     void tell_and_release(bool has_waiters) noexcept;
 
     submission what;
-    std::uint32_t slot = 0;
+    std::uint32_t slot = no_slot;
     std::uint32_t placed_where = 0;
     std::uint64_t placed_offset = 0;
     std::chrono::nanoseconds timeout;

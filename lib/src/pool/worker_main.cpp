@@ -122,8 +122,8 @@ public:
     void begin_item() override {
         out_.clear();
         threw_ = false;
-        port_.enter(task_->id, task_phase::decode);
         port_.start_clock();
+        port_.enter(task_->id, task_phase::decode);
     }
 
     void item_failed() override {

@@ -72,8 +72,8 @@ public:
 private:
     void spin() {
         auto now = std::chrono::steady_clock::now();
-        if (!spin_end_) spin_end_ = std::min(until_, now + spin_time_max);
-        while (now < *spin_end_) {
+        if (spin_end_ == detail::deadline{}) spin_end_ = std::min(until_, now + spin_time_max);
+        while (now < spin_end_) {
             for (int i = 0; i != pauses_per_look_at_clock; ++i) {
                 if (layout_.commit.load(std::memory_order_relaxed) != seen_) return;
                 spin_pause();
@@ -86,7 +86,7 @@ private:
 
     ring_layout& layout_;
     detail::deadline until_;
-    std::optional<detail::deadline> spin_end_;
+    detail::deadline spin_end_{};  // once spinning has begun
     std::uint32_t seen_ = 0;
     bool spun_ = false;
     bool late_;

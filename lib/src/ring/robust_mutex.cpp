@@ -31,6 +31,8 @@ using namespace std::chrono_literals;
 
 /// No wait in the kernel is longer.
 constexpr auto recheck_interval = 100ms;
+/// Of so many in a row, one may be an owner between its two notes of being it.
+constexpr int doubts_max = 3;
 /// Looks at a taken lock before sleeping: about as long as a small message takes to copy.
 constexpr int spins_max = 200;
 
@@ -95,15 +97,16 @@ void robust_mutex::check(const char* what) const {
     }
 }
 
-void robust_mutex::check_owner_exists(const char* what) const {
+bool robust_mutex::owner_is_plausible() const {
     const std::uint32_t seen = word();
+    if (seen == 0 || (seen & FUTEX_OWNER_DIED) != 0) return true;
     const auto owner = static_cast<pid_t>(seen & FUTEX_TID_MASK);
-    if (owner == 0 || (seen & FUTEX_OWNER_DIED) != 0) return;
-    // The kernel marks the lock as a dying thread's before its id is free, so a word that is still
-    // the same names no dead owner but one that never was.
-    if (::kill(owner, 0) != 0 && errno == ESRCH && word() == seen) {
-        fail_damaged(what, "its owner, thread " + std::to_string(owner) + ", does not exist");
-    }
+    // The C library writes the owner down a second time, just behind the lock's word. The kernel
+    // marks the lock as a dying thread's before its id is free, so an id that is free is nobody's.
+    const bool is_whole =
+        owner != 0 && __atomic_load_n(&mutex_.__data.__owner, __ATOMIC_RELAXED) == owner;
+    const bool exists = ::kill(owner, 0) == 0 || errno != ESRCH;
+    return (is_whole && exists) || word() != seen;
 }
 
 acquired robust_mutex::done(int failure, const char* what) {
@@ -128,6 +131,7 @@ acquired robust_mutex::lock(detail::deadline until, const char* what) {
     }
     if (failure != EBUSY) return done(failure, what);
     if (until == detail::wait_not_at_all) return acquired::no;
+    int doubts = 0;
     for (;;) {
         const auto now = std::chrono::steady_clock::now();
         const auto slice = std::min(until, now + recheck_interval);
@@ -135,7 +139,8 @@ acquired robust_mutex::lock(detail::deadline until, const char* what) {
         if (failure != ETIMEDOUT) return done(failure, what);
         if (slice == until) return acquired::no;
         check(what);
-        check_owner_exists(what);
+        doubts = owner_is_plausible() ? 0 : doubts + 1;
+        if (doubts == doubts_max) fail_damaged(what, "its owner is nobody");
     }
 }
 

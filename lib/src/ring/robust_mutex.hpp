@@ -21,7 +21,7 @@ enum class acquired : std::uint8_t {
 ///
 /// Memory that a peer has overwritten must not hang or crash us, so the lock's kind is checked before
 /// the C library sees it, and no wait in the kernel is longer than recheck_interval, after which it
-/// is checked that the owner exists. That bound also covers a waiter that is killed after the kernel
+/// is checked that there is an owner. That bound also covers a waiter that is killed after the kernel
 /// chose it to have the lock and before it took it: the others look again.
 class alignas(64) robust_mutex {
 public:
@@ -35,7 +35,7 @@ public:
 
 private:
     void check(const char* what) const;
-    void check_owner_exists(const char* what) const;
+    [[nodiscard]] bool owner_is_plausible() const;
     [[nodiscard]] std::uint32_t word() const noexcept;
     acquired done(int failure, const char* what);
 

@@ -23,6 +23,8 @@
 namespace bulkhead {
 class encoder;
 class decoder;
+template <class T>
+struct codec;
 }  // namespace bulkhead
 
 namespace bulkhead::detail {
@@ -126,7 +128,8 @@ template <class C>
 concept contiguous_trivial =
     requires(const C& c) {
         { c.data() } -> std::same_as<const typename C::value_type*>;
-    } && trivially_travels<typename C::value_type> && has_bulk_assign<C> &&
+    } && trivially_travels<typename C::value_type> &&
+    is_primary_codec<codec<typename C::value_type>> && has_bulk_assign<C> &&
     std::default_initializable<typename C::value_type>;
 
 /// map's value_type has a const key, which cannot be moved out of a decoder's result.

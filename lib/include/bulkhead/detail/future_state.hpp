@@ -8,6 +8,7 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <sys/types.h>
 #include <utility>
 
 namespace bulkhead {
@@ -57,6 +58,9 @@ public:
     [[nodiscard]] virtual std::chrono::nanoseconds run_time() const {
         return std::chrono::nanoseconds(0);
     }
+
+    /// The process that gave the result, 0 when unknown. Once done().
+    [[nodiscard]] virtual pid_t worker_pid() const { return 0; }
 
     /// Waits until done; false when the deadline passed first.
     bool wait(std::optional<clock::time_point> deadline);

@@ -76,8 +76,8 @@ private:
 /// A batch is left as it is once its arguments are this large, however many items it has.
 inline constexpr std::size_t batch_bytes_max = std::size_t{256} * 1024;
 
-/// Reads one framed outcome of a chunk; throws the item's exception.
-[[nodiscard]] decoder next_outcome(decoder& in);
+/// Reads one framed outcome of a chunk; throws the item's exception, thrown in process `pid`.
+[[nodiscard]] decoder next_outcome(decoder& in, pid_t pid);
 
 template <class Call, class F>
 class process_batches {
@@ -124,7 +124,7 @@ public:
         }
         from.state->wait(std::nullopt);
         const std::size_t before = from.first;
-        sink target{&from, &out};
+        sink target{&from, &out, from.state->worker_pid()};
         try {
             from.state->take(&read_outcomes, &target);
             if (auto error = from.state->item_error(); error && left(from) != 0) {
@@ -159,15 +159,16 @@ private:
     struct sink {
         batch* from;
         std::deque<outcome>* out;
+        pid_t pid;
     };
 
     static std::size_t left(const batch& of) { return of.message.items() - of.first; }
 
     static void read_outcomes(decoder& in, void* raw) {
-        auto [from, out] = *static_cast<sink*>(raw);
+        auto [from, out, pid] = *static_cast<sink*>(raw);
         while (in.remaining() != 0 && left(*from) != 0) {
             try {
-                decoder item = next_outcome(in);
+                decoder item = next_outcome(in, pid);
                 if constexpr (std::is_void_v<result>) {
                     item.expect_end();
                     out->emplace_back(std::monostate{});

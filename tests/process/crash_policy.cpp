@@ -1,0 +1,107 @@
+// Retries, the crash limit, and what is told of crashes.
+#include "support/scene.hpp"
+
+#include <algorithm>
+#include <mutex>
+
+namespace {
+
+using namespace test;
+using bulkhead::future;
+using bulkhead::process_pool;
+using bulkhead::task_options;
+using bulkhead::worker_crashed;
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(crash_policy, scene)
+
+BOOST_AUTO_TEST_CASE(a_crash_is_retried_as_often_as_asked) {
+    process_pool pool(1);
+    const auto dies_until = [](const fs::path& log, std::size_t runs) {
+        append_line(log, "run");
+        if (lines_of(log).size() < runs) ::raise(SIGKILL);
+        return lines_of(log).size();
+    };
+    auto enough = pool.submit(task_options{.retries = 2}, dies_until, file("a"), std::size_t{3});
+    BOOST_TEST(enough.get() == 3U);
+    BOOST_TEST(pool.stats().retried == 2U);
+    auto few = pool.submit(task_options{.retries = 1}, dies_until, file("b"), std::size_t{9});
+    BOOST_TEST(error_of<worker_crashed>(std::move(few)).status().signal() == SIGKILL);
+    BOOST_TEST(lines_of(file("b")).size() == 2U);
+    BOOST_TEST(pool.stats().crashed == 1U);
+
+    auto thrown = pool.submit(
+        task_options{.retries = 5},
+        [](const fs::path& log) {
+            append_line(log, "run");
+            throw std::logic_error("once");
+        },
+        file("c"));
+    (void)error_of<std::logic_error>(std::move(thrown));
+    BOOST_TEST(lines_of(file("c")).size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(crash_limit_breaks_the_pool_and_fails_what_is_queued) {
+    process_pool pool({.workers = 1, .crash_limit = 3});
+    std::vector<future<void>> all;
+    for (int i = 0; i != 10; ++i) all.push_back(pool.submit([] { ::raise(SIGKILL); }));
+    int crashed = 0;
+    int broken = 0;
+    for (auto& f : all) {
+        try {
+            f.get();
+        } catch (const worker_crashed&) {
+            ++crashed;
+        } catch (const bulkhead::pool_broken& e) {
+            BOOST_TEST(contains(e.what(), "SIGKILL"));
+            ++broken;
+        }
+    }
+    BOOST_TEST(crashed == 3);
+    BOOST_TEST(broken == 7);
+    BOOST_CHECK_THROW((void)pool.submit(square, 1), bulkhead::pool_broken);
+    check_balance(pool.stats());
+}
+
+BOOST_AUTO_TEST_CASE(finished_tasks_between_crashes_keep_the_pool_below_its_crash_limit) {
+    process_pool pool({.workers = 1, .crash_limit = 2});
+    for (int i = 0; i != 6; ++i) {
+        (void)error_of<worker_crashed>(pool.submit([] { ::raise(SIGKILL); }));
+        BOOST_TEST(pool.submit(square, i).get() == i * i);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(events_tell_of_starts_deaths_and_crashes) {
+    std::mutex mutex;
+    std::vector<bulkhead::pool_event> events;
+    const auto count = [&](bulkhead::pool_event::kind kind) {
+        const std::lock_guard lock(mutex);
+        return std::count_if(events.begin(), events.end(),
+                             [&](const auto& e) { return e.what == kind; });
+    };
+    using kind = bulkhead::pool_event::kind;
+    pid_t pid = 0;
+    {
+        process_pool pool({.workers = 1, .on_event = [&](const bulkhead::pool_event& e) {
+                               const std::lock_guard lock(mutex);
+                               events.push_back(e);
+                               throw std::runtime_error("an observer's own trouble");
+                           }});
+        pid = pool.submit(whoami).get();
+        (void)error_of<worker_crashed>(
+            pool.submit(task_options{.name = "boom"}, [] { ::raise(SIGUSR1); }));
+        BOOST_TEST(pool.submit(square, 3).get() == 9);
+    }
+    BOOST_TEST(count(kind::worker_started) == 2);
+    BOOST_TEST(count(kind::worker_died) == 2);
+    BOOST_TEST(count(kind::task_crashed) == 1);
+    for (const auto& e : events) {
+        if (e.what != kind::task_crashed) continue;
+        BOOST_TEST(e.pid == pid);
+        BOOST_TEST(e.task_name == "boom");
+        BOOST_TEST(e.status.signal() == SIGUSR1);
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()

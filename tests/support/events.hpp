@@ -1,0 +1,153 @@
+// Events between processes, as files that come into being at once; and what /proc tells of processes.
+#pragma once
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <sys/types.h>
+#include <system_error>
+#include <unistd.h>
+#include <vector>
+
+namespace test {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+#else
+inline constexpr bool sanitized = false;
+#endif
+
+// ---- events: a file that comes into being at once, with what it says
+
+inline void announce(const fs::path& file, std::string_view text = {}) {
+    const fs::path unfinished = file.string() + ".tmp" + std::to_string(::getpid());
+    std::ofstream(unfinished, std::ios::binary) << text;
+    fs::rename(unfinished, file);
+}
+
+inline void announce_pid(const fs::path& file) { announce(file, std::to_string(::getpid())); }
+
+template <class Predicate>
+void until(Predicate&& is_so) {
+    while (!is_so()) ::usleep(500);
+}
+
+inline std::string content(const fs::path& file) {
+    std::ifstream in(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// Waits for an announcement.
+inline std::string await(const fs::path& file) {
+    until([&] { return fs::exists(file); });
+    return content(file);
+}
+
+inline pid_t await_pid(const fs::path& file) { return static_cast<pid_t>(std::stoi(await(file))); }
+
+/// One record of several processes into one file.
+inline void append_line(const fs::path& file, const std::string& line) {
+    std::FILE* out = std::fopen(file.c_str(), "a");
+    if (out == nullptr) std::abort();
+    std::fprintf(out, "%s\n", line.c_str());
+    std::fclose(out);
+}
+
+inline std::vector<std::string> lines_of(const fs::path& file) {
+    std::vector<std::string> lines;
+    std::ifstream in(file);
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+}
+
+// ---- processes
+
+/// R, S, D, T, Z, ... of a process (or "PID/task/TID"); 0 when there is none.
+inline char process_state(const std::string& process) {
+    std::ifstream file("/proc/" + process + "/stat");
+    std::string line;
+    std::getline(file, line);
+    const auto end = line.rfind(')');
+    return end == std::string::npos || end + 2 >= line.size() ? '\0' : line[end + 2];
+}
+
+inline bool is_dead(pid_t pid) {
+    const char state = process_state(std::to_string(pid));
+    return state == '\0' || state == 'Z' || state == 'X';
+}
+
+/// Not even a zombie is left.
+inline bool is_gone(pid_t pid) { return process_state(std::to_string(pid)) == '\0'; }
+
+inline void await_dead(pid_t pid) {
+    until([&] { return is_dead(pid); });
+}
+
+inline constexpr const char* mark_variable = "BULKHEAD_TEST_MARK";
+
+/// Every living process that inherited this mark in its environment, whoever its parent is now.
+inline std::vector<pid_t> processes_marked(const std::string& mark) {
+    const std::string wanted = std::string(mark_variable) + "=" + mark;
+    std::vector<pid_t> found;
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+        const std::string name = entry.path().filename();
+        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+        const auto pid = static_cast<pid_t>(std::stol(name));
+        if (pid == ::getpid()) continue;
+        std::istringstream variables(content(entry.path() / "environ"));
+        for (std::string one; std::getline(variables, one, '\0');) {
+            if (one == wanted && !is_dead(pid)) {
+                found.push_back(pid);
+                break;
+            }
+        }
+    }
+    return found;
+}
+
+/// The library's names in /dev/shm that belong to the process `pid`.
+inline std::vector<std::string> shm_names_of(pid_t pid) {
+    const std::string owner = "-" + std::to_string(pid) + ".";
+    std::vector<std::string> names;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator("/dev/shm", ignored)) {
+        const std::string name = entry.path().filename();
+        if (name.find("bulkhead") != std::string::npos && name.find(owner) != std::string::npos) {
+            names.push_back(name);
+        }
+    }
+    return names;
+}
+
+inline std::vector<std::string> open_files() {
+    std::vector<std::string> targets;
+    for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+        std::error_code ignored;
+        targets.push_back(entry.path().filename().string() + " -> " +
+                          fs::read_symlink(entry.path(), ignored).string());
+    }
+    return targets;
+}
+
+template <class Values>
+std::string joined(const Values& values) {
+    std::ostringstream text;
+    for (const auto& value : values) text << "\n  " << value;
+    return text.str();
+}
+
+}  // namespace test
