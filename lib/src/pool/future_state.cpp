@@ -25,9 +25,8 @@ Node* sealed() noexcept {
 
 class failed_state final : public future_state {
 public:
-    explicit failed_state(std::exception_ptr error) : error_(std::move(error)) {
-        finish();  // NOLINT(bugprone-throw-keyword-missing)
-    }
+    // NOLINTNEXTLINE(bugprone-throw-keyword-missing): it is kept, not thrown
+    explicit failed_state(std::exception_ptr error) : error_(std::move(error)) { finish(); }
     [[nodiscard]] bool running() const override { return false; }
     [[nodiscard]] bool cancelled() const override { return false; }
     bool cancel() override { return false; }

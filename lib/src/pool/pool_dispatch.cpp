@@ -4,6 +4,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include <ranges>
+
 namespace bulkhead::detail {
 namespace {
 
@@ -107,7 +109,7 @@ bool pool_core::take_back_all(worker_index worker, std::size_t count_max) {
         taken.push_back(task);
     }
     // In front of the backlog, in their old order.
-    for (auto task = taken.rbegin(); task != taken.rend(); ++task) scheduler_.returned(**task);
+    for (auto* task : std::views::reverse(taken)) scheduler_.returned(*task);
     handed_.store(scheduler_.handed(), std::memory_order_relaxed);
     return entered;
 }
