@@ -192,4 +192,16 @@ BOOST_AUTO_TEST_CASE(a_dev_shm_with_room_for_some_workers_never_hangs_or_crashes
     if (status.exit_code() == 3) BOOST_TEST(contains(one.out(), "/dev/shm"));
 }
 
+BOOST_AUTO_TEST_CASE(a_program_without_stdin_stdout_and_stderr_can_use_pools) {
+    program one(*this, "unusual_start", {"closed_stdio", file("told")});
+    BOOST_TEST(one.wait().success());
+    BOOST_TEST(content(file("told")) == "49 crashed 64 known");
+}
+
+BOOST_AUTO_TEST_CASE(a_program_that_ignores_sigchld_can_use_pools_and_is_told_no_wrong_status) {
+    program one(*this, "unusual_start", {"ignored_sigchld", file("told")});
+    BOOST_TEST(one.wait().success());
+    BOOST_TEST(content(file("told")) == "49 crashed 64 unknown");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -193,4 +193,19 @@ BOOST_AUTO_TEST_CASE(cancel_from_a_callback_does_not_wait) {
     BOOST_TEST(victim.cancelled() == (told == 1));
 }
 
+BOOST_AUTO_TEST_CASE(
+    what_is_taken_back_with_a_cancelled_task_runs_even_if_no_task_ends_in_between) {
+    process_pool pool(1);
+    const pid_t pid = pids_of(pool)[0];
+    for (int i = 0; i != 300; ++i) (void)pool.submit(square, i).get();
+    // At an idle worker that does not look: it lies in its queue, and no end of a task hands it out.
+    ::kill(pid, SIGSTOP);
+    std::vector<future<pid_t>> queued;
+    for (int i = 0; i != 5; ++i) queued.push_back(pool.submit(whoami));
+    BOOST_TEST(queued[1].cancel());
+    ::kill(pid, SIGCONT);
+    for (const std::size_t i : {0U, 2U, 3U, 4U}) BOOST_TEST(queued[i].get() == pid);
+    BOOST_TEST(queued[1].cancelled());
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -2,6 +2,8 @@
 #include "support/scene.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <ranges>
 
 namespace {
 
@@ -293,6 +295,41 @@ BOOST_AUTO_TEST_CASE(idle_workers_take_over_what_waits_behind_a_long_task) {
     BOOST_TEST(!blocking.done());
     announce(file("go"));
     BOOST_TEST(blocking.get() > 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_replaced_worker_shares_the_work_as_its_predecessor_did) {
+    process_pool pool(2);
+    for (const pid_t pid : pids_of(pool)) ::kill(pid, SIGKILL);
+    for (int i = 0; i != 600; ++i) (void)pool.submit(square, i).get();
+    until([&] { return pool.stats().restarts == 2U; });
+    auto blocking = pool.submit(hold, file("on"), file("go"));
+    std::vector<future<int>> all;
+    for (int i = 0; i != 300; ++i) all.push_back(pool.submit(square, i));
+    for (int i = 0; i != 300; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
+    BOOST_TEST(!blocking.done());
+    announce(file("go"));
+    BOOST_TEST(blocking.get() > 0);
+}
+
+BOOST_AUTO_TEST_CASE(terminate_beside_a_map_that_is_left_early_ends_both) {
+    for (int round = 0; round != 20; ++round) {
+        process_pool pool({.workers = 2, .kill_grace = 50ms});
+        std::atomic<bool> mapping{false};
+        std::jthread mapper([&] {
+            try {
+                while (true) {
+                    int seen = 0;
+                    for (const int y : pool.map(square, std::views::iota(0, 1000))) {
+                        mapping = true;
+                        if (y == 100 || ++seen == 20) break;
+                    }
+                }
+            } catch (const bulkhead::error&) {  // closed, or cancelled: the end of the game
+            }
+        });
+        until([&] { return mapping.load(); });
+        pool.terminate();
+    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -266,4 +266,20 @@ BOOST_AUTO_TEST_CASE(items_of_a_closed_pool_fail) {
     BOOST_TEST(failed == 3);
 }
 
+BOOST_AUTO_TEST_CASE(an_items_exception_tells_which_process_threw_it) {
+    process_pool pool(1);
+    const pid_t pid = pids_of(pool)[0];
+    for (const auto chunk : chunk_sizes) {
+        auto results = pool.map(map_options{.chunk_size = chunk}, not_13, std::views::iota(13, 14));
+        const auto it = results.begin();
+        try {
+            (void)*it;
+            BOOST_ERROR("nothing was thrown");
+        } catch (const bulkhead::remote_info& where) {
+            BOOST_TEST(where.pid() == pid);
+            BOOST_TEST(where.message() == "unlucky");
+        }
+    }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -40,6 +40,12 @@ struct chain {
     std::unique_ptr<chain> next;
 };
 
+/// Trivially copyable, and with a codec of its own all the same: it travels as text.
+struct token {
+    int value;
+    friend bool operator==(const token&, const token&) = default;
+};
+
 class opaque {
 public:
     explicit opaque(std::string text) : text_(std::move(text)) {}
@@ -60,6 +66,14 @@ struct bulkhead::codec<codec_test::opaque> {
     static codec_test::opaque decode(decoder& in) {
         return codec_test::opaque(in.read<std::string>());
     }
+};
+
+template <>
+struct bulkhead::codec<codec_test::token> {
+    static void encode(encoder& out, const codec_test::token& value) {
+        out.write(std::to_string(value.value));
+    }
+    static codec_test::token decode(decoder& in) { return {std::stoi(in.read<std::string>())}; }
 };
 
 template <>
@@ -238,6 +252,14 @@ BOOST_AUTO_TEST_CASE(nesting_is_bounded_on_both_sides) {
         endless.insert(endless.end(), link.begin(), link.end());
     }
     BOOST_CHECK_THROW((void)decoded<chain>(endless), codec_error);
+}
+
+BOOST_AUTO_TEST_CASE(a_codec_of_its_own_is_used_inside_containers_too) {
+    const std::vector<token> tokens = {{1}, {-20}, {300}};
+    const std::array<token, 2> pair = {{{4}, {5}}};
+    BOOST_TEST(encoded(tokens).size() != encoded(std::vector<int>{1, -20, 300}).size());
+    BOOST_TEST((decoded<std::vector<token>>(encoded(tokens)) == tokens));
+    BOOST_TEST((decoded<std::array<token, 2>>(encoded(pair)) == pair));
 }
 
 BOOST_AUTO_TEST_CASE(an_element_that_writes_nothing_is_refused) {

@@ -153,13 +153,20 @@ public:
             jobs_.push_back(&work);
         }
         wake_.notify_one();
-        return result.get();
+        outcome made = result.get();
+        if (!made.failure.empty()) throw pool_broken(made.failure);
+        return std::move(made.process);
     }
 
 private:
+    /// A sentence instead of an exception, which both threads would own.
+    struct outcome {
+        child process;
+        std::string failure;
+    };
     struct job {
         const spawn_request* request;
-        std::promise<child> result;
+        std::promise<outcome> result;
     };
 
     spawner() { std::thread(&spawner::serve, this).detach(); }
@@ -177,14 +184,16 @@ private:
                 next = jobs_.front();
                 jobs_.pop_front();
             }
+            outcome made;
             try {
-                next->result.set_value(spawn_here(*next->request));
+                made.process = spawn_here(*next->request);
             } catch (const boost::system::system_error& e) {  // Asio's own descriptors
-                next->result.set_exception(std::make_exception_ptr(pool_broken(
-                    "bulkhead: cannot start a worker process: " + errno_text(e.code().value()))));
-            } catch (...) {
-                next->result.set_exception(std::current_exception());
+                made.failure =
+                    "bulkhead: cannot start a worker process: " + errno_text(e.code().value());
+            } catch (const std::exception& e) {
+                made.failure = e.what();
             }
+            next->result.set_value(std::move(made));
         }
     }
 

@@ -206,10 +206,11 @@ void flush_output() noexcept {
 
 void serve(const std::vector<int>& fds, const std::string& name) {
     auto port = worker_port::attach(fds, name);
+    std::optional<worker> self;  // never destroyed: its stop_watcher's thread looks at both
     if (port) {
-        worker self(*port);
+        self.emplace(*port);
         task_envelope task;
-        while (port->next_task(task)) self.run(task);
+        while (port->next_task(task)) self->run(task);
     }
     flush_output();
     // Like Python's workers: no destructors of globals, which belong to the program's own end.

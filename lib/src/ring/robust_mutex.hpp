@@ -44,7 +44,8 @@ private:
         unsigned char room_[64];
     };
 };
-static_assert(sizeof(robust_mutex) == 64 && alignof(robust_mutex) == 64);
+static_assert(sizeof(robust_mutex) == 64);
+static_assert(alignof(robust_mutex) == 64);
 static_assert(sizeof(pthread_mutex_t) <= 64);
 
 /// Holds the mutex for a scope.

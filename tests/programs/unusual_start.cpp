@@ -1,0 +1,54 @@
+// unusual_start closed_stdio|ignored_sigchld RESULT: uses pools and processes in a program that was
+// started so, and says in the file RESULT how it went.
+#include <bulkhead/bulkhead.hpp>
+
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <unistd.h>
+
+namespace {
+
+int square(int x) { return x * x; }
+void crash() { ::raise(SIGSEGV); }
+
+/// In words, what became of the process's status.
+std::string end_of(bulkhead::process one) {
+    one.join();
+    const auto status = one.status();
+    if (status.running()) return "running";
+    return status == bulkhead::process_status::unknown() ? "unknown" : "known";
+}
+
+std::string use_everything() {
+    std::string told;
+    bulkhead::process_pool pool(2);
+    told += std::to_string(pool.submit(square, 7).get());
+    try {
+        pool.submit(crash).get();
+    } catch (const bulkhead::worker_crashed&) {
+        told += " crashed";
+    }
+    told += ' ' + std::to_string(pool.submit(square, 8).get());
+    return told + ' ' + end_of(bulkhead::process([] {}));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    bulkhead::init(argc, argv);
+    if (argc != 3) return 2;
+    if (argv[1] == std::string("closed_stdio")) {
+        for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::close(fd);
+    } else {
+        std::signal(SIGCHLD, SIG_IGN);
+    }
+    std::string told;
+    try {
+        told = use_everything();
+    } catch (const std::exception& failure) {
+        told = failure.what();
+    }
+    std::ofstream(argv[2]) << told;
+}
