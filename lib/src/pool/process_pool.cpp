@@ -6,8 +6,6 @@
 
 #include <boost/system/system_error.hpp>
 
-#include <boost/system/system_error.hpp>
-
 namespace bulkhead {
 namespace {
 
