@@ -1,5 +1,6 @@
-// bad_shm full|missing|readonly DIRECTORY: makes a pool where /dev/shm is so, in a mount namespace of
-// its own. Prints the error. Exit code 77: not allowed to make one.
+// bad_shm full|missing|readonly DIRECTORY: makes a pool and a named queue where /dev/shm is so, in a
+// mount namespace of its own. Prints a result of the pool and the error. Exit code 77: not allowed to
+// make a namespace.
 #include <bulkhead/bulkhead.hpp>
 
 #include <cerrno>
@@ -52,12 +53,12 @@ int main(int argc, char** argv) {
     const std::string mode = argv[1];
     enter_namespace();
     if (mode == "full") mount_shm(0, "size=16k");
-    if (mode == "room_for_one") mount_shm(0, "size=256k");
     if (mode == "readonly") mount_shm(MS_RDONLY, nullptr);
     if (mode == "missing") hide_shm(argv[2]);
     try {
         bulkhead::process_pool pool(3);
         std::printf("%d\n", pool.submit(square, 7).get());
+        const auto q = bulkhead::queue<int>::create("bad-shm", {.capacity_bytes = 1 << 20});
     } catch (const bulkhead::error& e) {
         std::printf("%s\n", e.what());
         return 3;

@@ -3,26 +3,13 @@
 
 #include "os/doorbell.hpp"
 #include "os/fd_channel.hpp"
-#include "os/spawn.hpp"
 
 #include <bulkhead/error.hpp>
 
 #include <ctime>
-#include <filesystem>
 #include <new>
 
 namespace bulkhead::channel {
-namespace {
-
-constexpr const char* name_prefix = "bulkhead-worker-";
-
-std::string next_name() {
-    static std::atomic<std::uint64_t> generation{0};
-    return name_prefix + std::to_string(::geteuid()) + "-" + os::process_tag() + "-" +
-           std::to_string(generation.fetch_add(1, std::memory_order_relaxed));
-}
-
-}  // namespace
 
 std::uint64_t monotonic_ns() noexcept {
     timespec now{};
@@ -31,39 +18,24 @@ std::uint64_t monotonic_ns() noexcept {
            static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-std::string task_queue_name(const std::string& name) { return name + "-t"; }
-std::string result_queue_name(const std::string& name) { return name + "-r"; }
-
 compartment::compartment()
     : memory_fd_(os::make_memfd("bulkhead-compartment", compartment_bytes)),
       memory_(os::map_shared(memory_fd_.get(), compartment_bytes, "a worker's compartment")),
-      control_(new(memory_.data()) control_block{}),
-      task_bell_(os::make_doorbell()),
-      result_bell_(os::make_doorbell()),
-      name_(next_name()) {
+      control_(new(memory_.data()) control_block{}) {
     control_->magic = control_magic;
     control_->arena_bytes_each = arena_bytes;
+    std::tie(bell_, worker_bell_) = os::make_doorbell();
     std::tie(lifeline_, worker_lifeline_) = os::make_lifeline();
 }
 
-compartment::~compartment() {
-    if (tasks_ || results_) {
-        mailbox::remove(task_queue_name(name_));
-        mailbox::remove(result_queue_name(name_));
-    }
-}
-
 std::vector<int> compartment::worker_fds() const {
-    return {worker_lifeline_.get(), memory_fd_.get(), task_bell_.get(), result_bell_.get()};
+    return {worker_lifeline_.get(), memory_fd_.get(), worker_bell_.get()};
 }
 
-void compartment::open_mail() {
+void compartment::launched() noexcept {
     worker_lifeline_.reset();
+    worker_bell_.reset();
     memory_fd_.reset();
-    tasks_ = mailbox::create(task_queue_name(name_), slots_max, envelope_bytes);
-    results_ = mailbox::create(result_queue_name(name_), slots_max, envelope_bytes);
-    // A worker that is already gone will be noticed by its death.
-    (void)os::send_text(lifeline_.get(), mail_is_open);
 }
 
 bool compartment::attached() const noexcept {
@@ -72,6 +44,23 @@ bool compartment::attached() const noexcept {
 
 std::byte* compartment::task_arena() const noexcept { return memory_.data() + control_bytes; }
 std::byte* compartment::result_arena() const noexcept { return task_arena() + arena_bytes; }
+
+// ---- the sending side
+
+bool compartment::has_room() const noexcept {
+    const book& last = book_of(next_);
+    switch (last.is) {
+        case use::free:
+            return true;
+        case use::handed:
+            return false;
+        case use::withdrawn:
+            // Its own ticket is taken up again; one of the last round must be behind both sides.
+            return last.ticket == next_ ||
+                   last.ticket < collect_next_.load(std::memory_order_acquire);
+    }
+    return false;
+}
 
 bool compartment::place_arguments(const payload& arguments, task_envelope& envelope) {
     const auto bytes = arguments.bytes();
@@ -92,13 +81,15 @@ bool compartment::place_arguments(const payload& arguments, task_envelope& envel
         return false;  // until results come back and free some
     }
     envelope.where = static_cast<std::uint32_t>(place::segment);
+    envelope.offset = ++segments_sent_;
     std::shared_ptr<detail::shared_payload> segment = arguments.shared();
     if (!segment) {
         segment = std::make_shared<detail::shared_payload>(bytes.size());
         std::memcpy(segment->data(), bytes.data(), bytes.size());
     }
-    // `gone`: the worker is dying; the envelope will come back with the rest.
-    return os::send_fd(lifeline_.get(), segment->fd(), envelope.id, false) != os::send_result::full;
+    // `gone`: the worker is dying; the task will come back with the rest.
+    return os::send_fd(lifeline_.get(), segment->fd(), envelope.offset, false) !=
+           os::send_result::full;
 }
 
 void compartment::release_arguments(const task_envelope& envelope) noexcept {
@@ -107,58 +98,146 @@ void compartment::release_arguments(const task_envelope& envelope) noexcept {
     }
 }
 
-mail compartment::post(const task_envelope& envelope) noexcept {
-    const mail result =
-        tasks_->try_send(control_->task_gate, side::parent, &envelope, bytes_used(envelope));
-    if (result != mail::ok) return result;
-    control_->tasks_waiting.fetch_add(1, std::memory_order_release);
+std::uint64_t compartment::post(const task_envelope& envelope) noexcept {
+    while (true) {
+        if (!has_room()) return 0;
+        slot& at = slot_of(next_);
+        book& note = book_of(next_);
+        // Nobody reads a slot's task before it says `posted`.
+        std::memcpy(&at.task, &envelope, bytes_used(envelope));
+        if (note.is == use::withdrawn && note.ticket == next_) {
+            auto expected = make_state(next_, slot_step::withdrawn);
+            if (!at.state.compare_exchange_strong(expected, make_state(next_, slot_step::posted),
+                                                  std::memory_order_acq_rel)) {
+                ++next_;  // passed meanwhile, or garbage: consistent() will tell
+                continue;
+            }
+            // Only now: while the swap could fail, the collecting side might have found it passed.
+            note.withdrawn.store(0, std::memory_order_relaxed);
+        } else {
+            at.state.store(make_state(next_, slot_step::posted), std::memory_order_release);
+        }
+        note.ticket = next_;
+        note.is = use::handed;
+        break;
+    }
     std::atomic_thread_fence(
         std::memory_order_seq_cst);  // pairs with the worker's, before it sleeps
-    if (control_->worker_asleep.load(std::memory_order_relaxed) != 0 &&
-        control_->worker_asleep.exchange(0, std::memory_order_relaxed) != 0) {
-        os::ring(task_bell_.get());
-    }
-    return result;
+    if (control_->worker_asleep.load(std::memory_order_relaxed) != 0) wake_worker();
+    return next_++;
 }
 
-mail compartment::take_back(task_envelope& envelope) noexcept {
-    std::size_t bytes = 0;
-    const mail result =
-        tasks_->try_receive(control_->task_gate, side::parent, &envelope, sizeof envelope, bytes);
-    if (result != mail::ok) return result;
-    control_->tasks_waiting.fetch_sub(1, std::memory_order_relaxed);
-    return bytes >= offsetof(task_envelope, payload) ? mail::ok : mail::poisoned;
+void compartment::wake_worker() noexcept {
+    if (control_->worker_asleep.exchange(0, std::memory_order_relaxed) != 0) {
+        os::ring(bell_.get());
+    }
 }
+
+withdrawal compartment::withdraw(std::uint64_t ticket) noexcept {
+    slot& at = slot_of(ticket);
+    book& note = book_of(ticket);
+    // Released by the swap, and acquired by whoever finds the ticket passed.
+    note.withdrawn.store(ticket, std::memory_order_relaxed);
+    auto state = make_state(ticket, slot_step::posted);
+    if (at.state.compare_exchange_strong(state, make_state(ticket, slot_step::withdrawn),
+                                         std::memory_order_acq_rel)) {
+        note.is = use::withdrawn;
+        // Tickets at the end that have no task are given out again, or a worker that does not move
+        // would run out of slots.
+        while (book_of(next_ - 1).ticket == next_ - 1 && book_of(next_ - 1).is == use::withdrawn) {
+            --next_;
+        }
+        return withdrawal::withdrawn;
+    }
+    note.withdrawn.store(0, std::memory_order_relaxed);
+    if (ticket_of(state) != ticket) return withdrawal::lied;
+    if (has_begun(step_of(state))) return withdrawal::begun;
+    return step_of(state) == slot_step::published ? withdrawal::published : withdrawal::lied;
+}
+
+void compartment::settled(std::uint64_t ticket) noexcept { book_of(ticket).is = use::free; }
+
+progress compartment::at(std::uint64_t ticket) const noexcept {
+    const auto state = slot_of(ticket).state.load(std::memory_order_acquire);
+    if (ticket_of(state) != ticket) return progress::lied;
+    if (has_begun(step_of(state))) return progress::begun;
+    if (step_of(state) == slot_step::posted) return progress::waiting;
+    return step_of(state) == slot_step::published ? progress::published : progress::lied;
+}
+
+task_phase compartment::phase_of(std::uint64_t ticket) const noexcept {
+    const auto state = slot_of(ticket).state.load(std::memory_order_acquire);
+    return ticket_of(state) == ticket && has_begun(step_of(state))
+               ? static_cast<task_phase>(step_of(state))
+               : task_phase::run;
+}
+
+bool compartment::consistent() noexcept {
+    // Newest first: what an honest worker does meanwhile only moves older tickets further.
+    bool newer_begun = false;
+    bool waiting = false;
+    const std::uint64_t oldest = next_ > slots_max ? next_ - slots_max : 1;
+    for (std::uint64_t ticket = next_ - 1; ticket >= oldest; --ticket) {
+        const book& note = book_of(ticket);
+        if (note.ticket != ticket || note.is != use::handed) continue;
+        const auto how = at(ticket);
+        waiting = how == progress::waiting;
+        if (how == progress::lied) return false;
+        if (newer_begun && how != progress::published) return false;
+        newer_begun = newer_begun || how != progress::waiting;
+    }
+    if (waiting) os::ring(bell_.get());
+    return true;
+}
+
+std::uint64_t compartment::started_ns() const noexcept {
+    return control_->started_ns.load(std::memory_order_acquire);
+}
+
+payload compartment::partial_items_of(std::uint64_t ticket) const {
+    if (control_->partial_ticket.load(std::memory_order_acquire) != ticket) return {};
+    const auto offset = control_->partial_offset.load(std::memory_order_relaxed);
+    const auto bytes = partial_bytes(control_->partial.load(std::memory_order_acquire));
+    if (bytes > arena_bytes || offset > arena_bytes - bytes) return {};
+    return payload({result_arena() + offset, static_cast<std::size_t>(bytes)});
+}
+
+void compartment::ask_to_stop(std::uint64_t ticket) noexcept {
+    control_->stop_ticket.store(ticket, std::memory_order_release);
+}
+
+void compartment::ask_to_abandon(std::uint64_t ticket) noexcept {
+    control_->abandon_ticket.store(ticket, std::memory_order_release);
+}
+
+// ---- the collecting side
 
 bool compartment::results_waiting() const noexcept {
-    return control_->results_waiting.load(std::memory_order_acquire) != 0;
+    const auto next = collect_next_.load(std::memory_order_relaxed);
+    const auto state = slot_of(next).state.load(std::memory_order_acquire);
+    return state == make_state(next, slot_step::published) ||
+           state == make_state(next, slot_step::passed);
 }
 
-mail compartment::collect(result_envelope& envelope) noexcept {
-    std::size_t bytes = 0;
-    const mail result = results_->try_receive(control_->result_gate, side::parent, &envelope,
-                                              sizeof envelope, bytes);
-    if (result != mail::ok) return result;
-    control_->results_waiting.fetch_sub(1, std::memory_order_relaxed);
-    if (bytes < offsetof(result_envelope, payload) ||
-        (envelope.where == static_cast<std::uint32_t>(place::here) &&
-         envelope.bytes > bytes - offsetof(result_envelope, payload))) {
-        return mail::poisoned;
+harvest compartment::collect(std::uint64_t& ticket, result_envelope& envelope) noexcept {
+    while (true) {
+        const auto next = collect_next_.load(std::memory_order_relaxed);
+        slot& at = slot_of(next);
+        const auto state = at.state.load(std::memory_order_acquire);
+        if (state == make_state(next, slot_step::published)) {
+            std::memcpy(&envelope, &at.result, sizeof envelope);
+            ticket = next;
+            collect_next_.store(next + 1, std::memory_order_release);
+            return harvest::result;
+        }
+        if (state != make_state(next, slot_step::passed)) return harvest::nothing;
+        if (book_of(next).withdrawn.load(std::memory_order_relaxed) != next) return harvest::lied;
+        // Release: has_room() lets the slot be used again.
+        collect_next_.store(next + 1, std::memory_order_release);
     }
-    return mail::ok;
 }
 
-std::optional<result_envelope> compartment::published(std::uint32_t index,
-                                                      std::uint64_t id) const noexcept {
-    const slot& from = control_->slots[index];
-    if (from.published.load(std::memory_order_acquire) != id) return std::nullopt;
-    result_envelope copy;
-    std::memcpy(&copy, &from.result, sizeof copy);
-    if (copy.id != id || copy.slot != index) return std::nullopt;
-    return copy;
-}
-
-payload compartment::result_bytes(const result_envelope& envelope) {
+payload compartment::result_bytes(std::uint64_t ticket, const result_envelope& envelope) {
     const auto bytes = envelope.bytes;
     switch (static_cast<place>(envelope.where)) {
         case place::here:
@@ -168,12 +247,14 @@ payload compartment::result_bytes(const result_envelope& envelope) {
             if (bytes > arena_bytes || envelope.offset > arena_bytes - bytes) break;
             return payload({result_arena() + envelope.offset, static_cast<std::size_t>(bytes)});
         case place::segment:
-            while (auto got = os::receive_fd(lifeline_.get())) {
-                // After a death results are read in another order than they were sent.
+            // Bounded: an honest worker has no more under way than it has slots.
+            for (std::size_t i = 0; i != slots_max && !arrived_.contains(ticket); ++i) {
+                auto got = os::receive_fd(lifeline_.get());
+                if (!got) break;
                 if (arrived_.size() < slots_max)
                     arrived_.insert_or_assign(got->tag, std::move(got->fd));
             }
-            if (auto got = arrived_.extract(envelope.id)) {
+            if (auto got = arrived_.extract(ticket)) {
                 if (!got.mapped()) {
                     throw error("bulkhead: no descriptor is free to receive a task's large result");
                 }
@@ -187,58 +268,17 @@ payload compartment::result_bytes(const result_envelope& envelope) {
     throw codec_error("bulkhead: a worker's result is not where its message says");
 }
 
-void compartment::release_result(const result_envelope& envelope) noexcept {
+void compartment::release_result(std::uint64_t ticket, const result_envelope& envelope) noexcept {
     // Only for what lies there: a later task in the same slot must not hide that this one was taken.
     if (envelope.where == static_cast<std::uint32_t>(place::arena)) {
-        control_->slots[envelope.slot].taken.store(envelope.id, std::memory_order_release);
+        slot_of(ticket).taken.store(ticket, std::memory_order_release);
     }
-}
-
-std::uint64_t compartment::current() const noexcept {
-    return control_->current.load(std::memory_order_acquire);
-}
-
-std::uint64_t compartment::started_ns() const noexcept {
-    return control_->started_ns.load(std::memory_order_acquire);
-}
-
-payload compartment::partial_items_of(std::uint64_t id) const {
-    if (control_->partial_task.load(std::memory_order_acquire) != id) return {};
-    const auto offset = control_->partial_offset.load(std::memory_order_relaxed);
-    const auto bytes = partial_bytes(control_->partial.load(std::memory_order_acquire));
-    if (bytes > arena_bytes || offset > arena_bytes - bytes) return {};
-    return payload({result_arena() + offset, static_cast<std::size_t>(bytes)});
-}
-
-void compartment::ask_to_stop(std::uint64_t id) noexcept {
-    control_->stop_task.store(id, std::memory_order_release);
-}
-
-void compartment::ask_to_abandon(std::uint64_t id) noexcept {
-    control_->abandon_task.store(id, std::memory_order_release);
 }
 
 void compartment::parent_sleeps(bool sleeps) noexcept {
     control_->parent_asleep.store(sleeps ? 1 : 0, std::memory_order_relaxed);
     if (sleeps)
-        std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with worker_port::post
-}
-
-void compartment::sweep_dead_owners() noexcept {
-    try {
-        const std::string mine = name_prefix + std::to_string(::geteuid()) + "-";
-        for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
-            const std::string name = entry.path().filename();
-            if (name.rfind(mine, 0) != 0) continue;
-            const auto end = name.find('-', mine.size());
-            if (end == std::string::npos) continue;
-            if (!os::tag_lives(name.substr(mine.size(), end - mine.size()))) {
-                mailbox::remove(name);
-            }
-        }
-    } catch (const std::filesystem::filesystem_error&) {
-        // No /dev/shm: making the queues will say so.
-    }
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with worker_port::publish
 }
 
 }  // namespace bulkhead::channel

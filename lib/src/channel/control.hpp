@@ -1,25 +1,40 @@
-// The memory that the parent shares with one generation of one worker, beside its message queues.
+// The memory that the parent shares with one generation of one worker: a ring of slots, one for each
+// task that is at the worker, and behind it the arenas.
 //
-//   a task at a worker, as its slot and `current` tell it:
+// The parent gives each task that it hands out a ticket, counting from 1; ticket t lies in slot
+// t % slots_max, and the worker goes through the tickets in order. The slot's `state` holds the ticket
+// and the step it has reached, so that every step is one store, or one compare-and-swap where both
+// sides may move:
 //
-//   posted ──received──▶ taken ──▶ decode ──▶ run ──▶ encode ──▶ published ──▶ collected
-//   (parent)             (worker stores `current` = id | phase)  (worker stores  (parent, from the
-//                                                                 slot.published)  queue or the slot)
+//   posted ──▶ decode ──▶ run ──▶ encode ──▶ published ──▶ (collected: in the parent's books)
+//    │  ▲        ▲                  │
+//    ▼  │        └──────────────────┘ next item of a chunk
+//   withdrawn ──▶ passed ──▶ (free: in the parent's books)
+//
+//   posted → withdrawn, withdrawn → posted    parent, compare-and-swap (the second with a new task)
+//   posted → decode, withdrawn → passed       worker, compare-and-swap
+//   decode ... published                      worker, store
 //
 // Invariants, on which recovery rests:
-//  1. A task whose id was never in `current` has not begun: it may be run elsewhere.
-//  2. `slot.published == id` is the one store that makes a result exist; the envelope in the slot is
-//     complete before it. The message in the result queue is a copy of it: should the worker die inside
-//     the queue's lock, the parent reads the slots instead.
-//  3. `current` is cleared after publishing and before the next task is received. So if the task queue
-//     is empty and `current` still names a task, the worker is at that task and holds no other.
-//  4. Everything here may be overwritten by the worker with anything: the parent copies, then checks,
-//     and takes no address, size or id from it unchecked.
+//  1. A task begins by posted → decode and is taken back by posted → withdrawn; one of the two swaps
+//     succeeds. So a task that was taken back never begins, and one that still says `posted` when its
+//     worker is dead has not begun: it may be run elsewhere.
+//  2. `published` is the one store that makes a result exist; its envelope is complete before it
+//     (release), and whoever reads the word (acquire) reads all of it. The ring of the bell comes after,
+//     and may be lost with the worker: the parent looks at the slots of the dead.
+//  3. One task is in decode, run or encode at a time; those with lower tickets are published or passed.
+//     So killing a worker while nothing is posted costs the one task that it is at, and no other.
+//  4. A slot is used for a new ticket only when the old one was collected, or was passed by the worker
+//     and, in its walk through the tickets, by the parent's collecting side.
+//  5. No lock, no pointer, no index is in here, and the parent believes nothing that is: it keeps books
+//     of its own, copies, then checks. Garbage can make a worker useless, and it is then killed for it
+//     (compartment::consistent), but cannot lead the parent anywhere.
 #pragma once
 
 #include "channel/envelope.hpp"
-#include "channel/mailbox.hpp"
 #include "channel/payload.hpp"
+
+#include <bulkhead/error.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -27,7 +42,7 @@
 
 namespace bulkhead::channel {
 
-/// Tasks that may be at one worker at a time, and messages that a queue holds: it is never full.
+/// Tasks that may be at one worker at a time.
 inline constexpr std::size_t slots_max = 256;
 /// Each direction's arena. Pages are allocated when touched, and stay for the next payload: fresh
 /// ones cost several times the copy that fills them.
@@ -37,64 +52,76 @@ inline constexpr std::size_t arena_payload_bytes_max = detail::shared_payload_by
 /// What the items of one chunk may write before it is given back as it is.
 inline constexpr std::size_t chunk_result_bytes = std::size_t{256} * 1024;
 
-/// Sent over the lifeline when the queues exist.
-inline constexpr const char* mail_is_open = "open";
+inline constexpr std::uint64_t control_magic = 0x32'30'6b'6c'75'62;  // "bulk02": layout 2
 
-inline constexpr std::uint64_t control_magic = 0x31'30'6b'6c'75'62;  // "bulk01": layout 1
-
-struct alignas(64) slot {
-    std::atomic<std::uint64_t> published;  // worker, release; pairs with the parent's acquire
-    std::atomic<std::uint64_t> taken;  // parent: it has copied the result; frees its arena block
-    std::uint64_t reserved[6];
-    result_envelope result;
+enum class slot_step : std::uint8_t {
+    empty = 0,
+    decode = static_cast<std::uint8_t>(task_phase::decode),
+    run = static_cast<std::uint8_t>(task_phase::run),
+    encode = static_cast<std::uint8_t>(task_phase::encode),
+    posted,
+    withdrawn,
+    passed,
+    published,
 };
-static_assert(sizeof(slot) == 320);
 
-/// `current` and `partial` are words of two parts, so that each changes by one store.
-[[nodiscard]] constexpr std::uint64_t make_current(std::uint64_t id, task_phase phase) noexcept {
-    return id << 8 | static_cast<std::uint64_t>(phase);
+/// A ticket and its step in one word.
+[[nodiscard]] constexpr std::uint64_t make_state(std::uint64_t ticket, slot_step step) noexcept {
+    return ticket << 8 | static_cast<std::uint64_t>(step);
 }
-[[nodiscard]] constexpr std::uint64_t current_id(std::uint64_t word) noexcept { return word >> 8; }
+[[nodiscard]] constexpr std::uint64_t ticket_of(std::uint64_t state) noexcept { return state >> 8; }
+[[nodiscard]] constexpr slot_step step_of(std::uint64_t state) noexcept {
+    return static_cast<slot_step>(state & 0xff);
+}
+[[nodiscard]] constexpr bool has_begun(slot_step step) noexcept {
+    return step == slot_step::decode || step == slot_step::run || step == slot_step::encode;
+}
+
+/// `partial` is items and bytes in one word, so that both change by one store.
 [[nodiscard]] constexpr std::uint64_t make_partial(std::uint64_t items,
                                                    std::uint64_t bytes) noexcept {
     return items << 40 | bytes;
-}
-[[nodiscard]] constexpr std::uint64_t partial_items(std::uint64_t word) noexcept {
-    return word >> 40;
 }
 [[nodiscard]] constexpr std::uint64_t partial_bytes(std::uint64_t word) noexcept {
     return word & ((std::uint64_t{1} << 40) - 1);
 }
 
+struct alignas(64) slot {
+    std::atomic<std::uint64_t> state;
+    task_envelope task;
+    std::atomic<std::uint64_t>
+        taken;  // parent: the ticket whose result it has copied out of the arena
+    result_envelope result;
+};
+static_assert(sizeof(slot) == 512);
+static_assert(offsetof(slot, taken) == 256);
+
 struct control_block {
     std::uint64_t magic;
     std::uint64_t arena_bytes_each;
-    std::atomic<std::uint32_t> attached;      // worker: it has opened its queues
-    std::atomic<std::uint32_t> worker_spins;  // parent: 0 = go to sleep at once
-    std::atomic<std::uint64_t> stop_task;     // parent: this task is asked to stop
-    std::atomic<std::uint64_t> abandon_task;  // parent: this chunk may end after the item it is at
+    std::atomic<std::uint32_t> attached;  // worker: it serves tasks
+    std::atomic<std::uint32_t> reserved;
+    std::atomic<std::uint64_t> stop_ticket;  // parent: this task is asked to stop
+    std::atomic<std::uint64_t>
+        abandon_ticket;  // parent: this chunk may end after the item it is at
 
-    // Going to sleep: store `asleep`, fence, look at `waiting` once more. Sending: add to `waiting`,
-    // fence, exchange `asleep`; ring if it was set. One of the two sees the other (both fences are
-    // seq_cst), so no wake-up is lost; and while nobody sleeps, nobody makes a system call.
-    alignas(64) std::atomic<std::uint32_t> tasks_waiting;
-    gate task_gate;
+    // Going to sleep: store `asleep`, fence, look at the next slot once more. Sending: store the
+    // slot's state, fence, exchange `asleep`; ring if it was set. One of the two sees the other (both
+    // fences are seq_cst), so no wake-up is lost; and while nobody sleeps, nobody makes a system call.
     alignas(64) std::atomic<std::uint32_t> worker_asleep;
-    alignas(64) std::atomic<std::uint32_t> results_waiting;
-    gate result_gate;
     alignas(64) std::atomic<std::uint32_t> parent_asleep;
 
-    alignas(64) std::atomic<std::uint64_t> current;  // worker; 0: no task
-    std::atomic<std::uint64_t> started_ns;           // worker: CLOCK_MONOTONIC, of the task or item
-    std::atomic<std::uint64_t> partial_task;         // worker: whose items `partial` counts
-    std::atomic<std::uint64_t> partial_offset;       // worker: where they lie in the result arena
+    alignas(
+        64) std::atomic<std::uint64_t> started_ns;  // worker: CLOCK_MONOTONIC, of the task or item
+    std::atomic<std::uint64_t> partial_ticket;      // worker: whose items `partial` counts
+    std::atomic<std::uint64_t> partial_offset;      // worker: where they lie in the result arena
     std::atomic<std::uint64_t> partial;  // worker, release: items and bytes that are done
 
     alignas(64) slot slots[slots_max];
 };
-static_assert(offsetof(control_block, tasks_waiting) == 64);
-static_assert(offsetof(control_block, current) == 320);
-static_assert(offsetof(control_block, slots) == 384);
+static_assert(offsetof(control_block, worker_asleep) == 64);
+static_assert(offsetof(control_block, started_ns) == 192);
+static_assert(offsetof(control_block, slots) == 256);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 inline constexpr std::size_t control_bytes = (sizeof(control_block) + 4095) / 4096 * 4096;

@@ -1,4 +1,5 @@
-// What travels in the message queues. Fixed-width, no pointers; read by copying it out once.
+// What a task and its result look like in a slot. Fixed-width, no pointers; the parent reads a result
+// by copying it out once.
 #pragma once
 
 #include <bulkhead/task.hpp>
@@ -11,29 +12,28 @@ namespace bulkhead::channel {
 
 /// Where a payload lies.
 enum class place : std::uint32_t {
-    here = 0,     // behind the envelope
-    arena = 1,    // at `offset` of the direction's arena
-    segment = 2,  // in a memfd that was sent over the lifeline, tagged with the task's id
+    here = 0,   // behind the envelope
+    arena = 1,  // at `offset` of the direction's arena
+    segment =
+        2,  // in a memfd that was sent over the lifeline; `offset` is the tag it was sent with
 };
 
-inline constexpr std::size_t envelope_bytes = 256;
+inline constexpr std::size_t envelope_bytes = 248;
 
 struct task_envelope {
-    std::uint64_t id;
     detail::code_ref entry;
     std::uint64_t bytes;
     std::uint64_t offset;
     std::uint32_t where;
-    std::uint32_t slot;
-    std::uint32_t chunk;
-    std::uint32_t takes_stop_token;
+    std::uint16_t chunk;
+    std::uint16_t takes_stop_token;
 
-    static constexpr std::size_t inline_bytes = envelope_bytes - 56;
+    static constexpr std::size_t inline_bytes = envelope_bytes - 40;
     std::byte payload[inline_bytes];
 };
 static_assert(sizeof(task_envelope) == envelope_bytes &&
               std::is_trivially_copyable_v<task_envelope>);
-static_assert(offsetof(task_envelope, payload) == 56);
+static_assert(offsetof(task_envelope, payload) == 40);
 
 enum class result_kind : std::uint32_t {
     value = 1,
@@ -42,23 +42,20 @@ enum class result_kind : std::uint32_t {
 };
 
 struct result_envelope {
-    std::uint64_t id;
     std::uint64_t bytes;
     std::uint64_t offset;
     std::uint64_t run_ns;
     std::uint32_t where;
-    std::uint32_t slot;
     std::uint32_t kind;
-    std::uint32_t reserved;
 
-    static constexpr std::size_t inline_bytes = envelope_bytes - 48;
+    static constexpr std::size_t inline_bytes = envelope_bytes - 32;
     std::byte payload[inline_bytes];
 };
 static_assert(sizeof(result_envelope) == envelope_bytes &&
               std::is_trivially_copyable_v<result_envelope>);
-static_assert(offsetof(result_envelope, payload) == 48);
+static_assert(offsetof(result_envelope, payload) == 32);
 
-/// How much of an envelope has to be sent.
+/// How much of an envelope says something.
 template <class Envelope>
 [[nodiscard]] std::size_t bytes_used(const Envelope& envelope) noexcept {
     return offsetof(Envelope, payload) +

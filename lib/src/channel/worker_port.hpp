@@ -3,7 +3,6 @@
 
 #include "channel/arena.hpp"
 #include "channel/control.hpp"
-#include "channel/mailbox.hpp"
 #include "channel/payload.hpp"
 #include "os/fd.hpp"
 #include "os/memfd.hpp"
@@ -18,59 +17,54 @@ namespace bulkhead::channel {
 /// For the worker's one task thread, but for stop_requested(). A worker believes its parent.
 class worker_port {
 public:
-    /// Adopts the descriptors of compartment::worker_fds(), waits until the queues exist, opens them
-    /// and removes their names; from then on the kernel kills this process when its parent dies (not
-    /// sooner: somebody must be there to remove the names). Empty when the parent has gone.
-    [[nodiscard]] static std::optional<worker_port> attach(const std::vector<int>& fds,
-                                                           const std::string& name);
+    /// Adopts the descriptors of compartment::worker_fds(). Throws bulkhead::error.
+    explicit worker_port(const std::vector<int>& fds);
 
-    /// The next task; false when the parent has hung up and nothing is left to do.
-    [[nodiscard]] bool next_task(task_envelope& envelope);
+    /// The next task's envelope, in place, and valid until finish(); null when the parent has hung up
+    /// and nothing is left to do.
+    [[nodiscard]] const task_envelope* next_task();
     /// Its arguments, in place, valid until finish().
-    [[nodiscard]] std::span<const std::byte> arguments(const task_envelope& envelope);
+    [[nodiscard]] std::span<const std::byte> arguments();
+    [[nodiscard]] std::uint64_t ticket() const noexcept { return ticket_; }
 
-    void enter(std::uint64_t id, task_phase phase) noexcept;
+    void enter(task_phase phase) noexcept;
     void start_clock() noexcept;
 
-    /// Gives the result: publishes it, posts it, and clears `current`.
-    void finish(const task_envelope& task, result_kind kind, std::span<const std::byte> bytes,
+    /// Gives the result, and is done with the task. Throws bulkhead::error, before any of it shows, when
+    /// there is no memory for a large one.
+    void finish(result_kind kind, std::span<const std::byte> bytes,
                 const std::shared_ptr<detail::shared_payload>& shared);
 
     /// A chunk starts: where its items' outcomes go. Empty when the arena is full.
-    [[nodiscard]] std::span<std::byte> begin_chunk(std::uint64_t id);
+    [[nodiscard]] std::span<std::byte> begin_chunk();
     /// The first `bytes` of it now hold `items` outcomes.
     void commit_items(std::uint64_t items, std::uint64_t bytes) noexcept;
     /// Gives the committed items as the result.
-    void finish_chunk(const task_envelope& task, std::uint64_t bytes);
+    void finish_chunk(std::uint64_t bytes);
     /// The block of begin_chunk() is not needed after all.
     void drop_chunk() noexcept;
 
-    [[nodiscard]] bool abandoned(std::uint64_t id) const noexcept;
-    [[nodiscard]] bool stop_requested(std::uint64_t id) const noexcept;
-    [[nodiscard]] int lifeline() const noexcept { return lifeline_.get(); }
+    [[nodiscard]] bool abandoned() const noexcept;
+    [[nodiscard]] bool stop_requested(std::uint64_t ticket) const noexcept;
 
 private:
-    worker_port(const std::vector<int>& fds, const std::string& name);
-
+    [[nodiscard]] slot& current() const noexcept { return control_->slots[ticket_ % slots_max]; }
+    [[nodiscard]] bool something_to_do() const noexcept;
     void sweep_taken();
-    [[nodiscard]] bool lend(const task_envelope& task, result_envelope& result,
-                            std::span<const std::byte> bytes);
-    void send(const task_envelope& task, result_envelope& result) noexcept;
+    [[nodiscard]] bool lend(result_envelope& result, std::span<const std::byte> bytes);
+    void publish(const result_envelope& result) noexcept;
     [[nodiscard]] bool sleep();
 
     struct lent {
-        std::uint64_t id;
-        std::uint32_t slot;
+        std::uint64_t ticket;
         std::size_t offset;
     };
 
     os::unique_fd lifeline_;
-    os::unique_fd task_bell_;
-    os::unique_fd result_bell_;
+    os::unique_fd bell_;
     os::mapping memory_;
     control_block* control_;
-    mailbox tasks_;
-    mailbox results_;
+    std::uint64_t ticket_ = 1;  // of the task it is at, or waits for
     arena result_arena_{arena_bytes};
     std::vector<lent> lent_;
     std::optional<std::size_t> chunk_offset_;

@@ -1,28 +1,31 @@
-// eventfd calls.
+// socketpair, with flags that hold for each call.
 #include "os/doorbell.hpp"
 
 #include <bulkhead/error.hpp>
 
-#include <cstdint>
-#include <sys/eventfd.h>
+#include <cerrno>
+#include <sys/socket.h>
 
 namespace bulkhead::os {
 
-unique_fd make_doorbell() {
-    unique_fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!fd) throw error("bulkhead: cannot make an eventfd: " + errno_text(errno));
-    return above_stdio(std::move(fd));
+std::pair<unique_fd, unique_fd> make_doorbell() {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+        throw error("bulkhead: cannot make a socket pair for a worker: " + errno_text(errno));
+    }
+    return {above_stdio(unique_fd(ends[0])), above_stdio(unique_fd(ends[1]))};
 }
 
-void ring(int doorbell) noexcept {
-    const std::uint64_t one = 1;
-    // EAGAIN means that the counter is full of rings not yet heard: just as good.
-    [[maybe_unused]] const auto written = ::write(doorbell, &one, sizeof one);
+void ring(int end) noexcept {
+    const char one = 1;
+    // EAGAIN means that it is full of rings not yet heard: just as good.
+    [[maybe_unused]] const auto sent = ::send(end, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-void silence(int doorbell) noexcept {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto taken = ::read(doorbell, &count, sizeof count);
+bool silence(int end) noexcept {
+    char rings[256];
+    const auto taken = ::recv(end, rings, sizeof rings, MSG_DONTWAIT);
+    return taken > 0 || (taken < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 }  // namespace bulkhead::os

@@ -8,6 +8,13 @@
 
 namespace bulkhead::os {
 
+namespace {
+
+/// A peer that sends nothing else would keep the receiver for ever.
+constexpr int strange_messages_max = 1000;
+
+}  // namespace
+
 std::pair<unique_fd, unique_fd> make_lifeline() {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
@@ -41,7 +48,7 @@ send_result send_fd(int socket, int fd, std::uint64_t tag, bool block) noexcept 
 }
 
 std::optional<received_fd> receive_fd(int socket) noexcept {
-    while (true) {
+    for (int i = 0; i != strange_messages_max; ++i) {
         received_fd got;
         iovec part{&got.tag, sizeof got.tag};
         alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
@@ -64,24 +71,7 @@ std::optional<received_fd> receive_fd(int socket) noexcept {
             return got;  // the kernel had no descriptor for it
         }
     }
-}
-
-bool send_text(int socket, const std::string& text) noexcept {
-    while (true) {
-        if (::send(socket, text.data(), text.size(), MSG_NOSIGNAL) >= 0) return true;
-        if (errno != EINTR) return false;
-    }
-}
-
-std::optional<std::string> receive_text(int socket) {
-    std::string text(text_bytes_max, '\0');
-    while (true) {
-        const auto bytes = ::recv(socket, text.data(), text.size(), 0);
-        if (bytes < 0 && errno == EINTR) continue;
-        if (bytes <= 0) return std::nullopt;
-        text.resize(static_cast<std::size_t>(bytes));
-        return text;
-    }
+    return std::nullopt;
 }
 
 }  // namespace bulkhead::os

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <utility>
 
 namespace bulkhead::os {
@@ -27,11 +26,5 @@ struct received_fd {
 /// The next one that has arrived, if any; never waits. Without a descriptor when this process had
 /// none free. Messages of another form are dropped.
 [[nodiscard]] std::optional<received_fd> receive_fd(int socket) noexcept;
-
-/// Sends a text (at most text_bytes_max). False when the other side is gone.
-[[nodiscard]] bool send_text(int socket, const std::string& text) noexcept;
-/// Waits for a text; nullopt at end-of-file.
-[[nodiscard]] std::optional<std::string> receive_text(int socket);
-inline constexpr std::size_t text_bytes_max = 1024;
 
 }  // namespace bulkhead::os

@@ -6,44 +6,8 @@
 #include <fstream>
 #include <sched.h>
 #include <sstream>
-#include <sys/stat.h>
 
 namespace bulkhead::os {
-namespace {
-
-/// Field 22 of /proc/PID/stat; the command before it may hold anything, so count from its end.
-std::string start_time(const std::string& pid) {
-    std::ifstream file("/proc/" + pid + "/stat");
-    std::string line;
-    std::getline(file, line);
-    const auto end = line.rfind(')');
-    if (end == std::string::npos) return {};
-    std::istringstream fields(line.substr(end + 1));
-    std::string field;
-    for (int i = 3; i <= 22; ++i) fields >> field;
-    return field;
-}
-
-std::string pid_namespace() {
-    struct stat info {};
-    return ::stat("/proc/self/ns/pid", &info) == 0 ? std::to_string(info.st_ino) : "0";
-}
-
-}  // namespace
-
-std::string process_tag() {
-    const std::string pid = std::to_string(::getpid());
-    return pid + "." + start_time(pid) + "." + pid_namespace();
-}
-
-bool tag_lives(const std::string& tag) {
-    const auto first = tag.find('.');
-    const auto second = tag.find('.', first + 1);
-    if (first == std::string::npos || second == std::string::npos) return true;
-    if (tag.substr(second + 1) != pid_namespace()) return true;  // cannot be seen from here
-    return start_time(tag.substr(0, first)) == tag.substr(first + 1, second - first - 1);
-}
-
 std::uint64_t resident_bytes(pid_t pid) noexcept {
     try {
         std::ifstream file("/proc/" + std::to_string(pid) + "/statm");

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <condition_variable>
 #include <csignal>
 #include <deque>
@@ -33,7 +34,6 @@ struct child_setup {
     const std::vector<int>* passed;
     int null_fd;
     pid_t parent;
-    bool dies_with_parent;
 
     template <class Launcher, class Path, class Argv>
     boost::system::error_code on_setup(Launcher& launcher, const Path&, const Argv&) const {
@@ -45,10 +45,8 @@ struct child_setup {
     template <class Launcher, class Path, class Argv>
     boost::system::error_code on_exec_setup(Launcher&, const Path&, const Argv&) const {
         ::setpgid(0, 0);
-        if (dies_with_parent) {
-            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            if (::getppid() != parent) ::_exit(1);  // it died before the line above
-        }
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::getppid() != parent) ::_exit(1);  // it died before the line above
 
         struct sigaction standard {};
         standard.sa_handler = SIG_DFL;
@@ -65,8 +63,9 @@ struct child_setup {
     }
 };
 
-/// epoll, timer and interrupter of the io_context, Boost's pipe and pidfd, and our own pidfd.
-constexpr std::size_t descriptors_needed = 8;
+/// epoll, timer and interrupter of the io_context, Boost's pipe and pidfd, our own pidfd, and the pipe
+/// of await_start().
+constexpr std::size_t descriptors_needed = 10;
 
 [[noreturn]] void throw_spawn(const std::string& what) {
     throw pool_broken("bulkhead: cannot start a worker process: " + what);
@@ -92,9 +91,18 @@ child spawn_here(const spawn_request& request) {
         }
     }
 
+    int start[2];
+    if (::pipe2(start, O_CLOEXEC) != 0) throw_spawn("pipe: " + errno_text(errno));
+    const unique_fd awaits_start = above_stdio(unique_fd(start[0]));
+    const unique_fd starts = above_stdio(unique_fd(start[1]));
+    const std::string start_argument = std::to_string(awaits_start.get());
+    std::vector<int> passed = request.passed_fds;
+    passed.push_back(awaits_start.get());
+
     std::vector<const char*> argv;
-    argv.reserve(request.arguments.size() + 1);
+    argv.reserve(request.arguments.size() + 2);
     for (const auto& argument : request.arguments) argv.push_back(argument.c_str());
+    argv.push_back(start_argument.c_str());
     argv.push_back(nullptr);
 
     boost::asio::io_context context(1);  // of its own: a shared one can hang in the child
@@ -102,8 +110,7 @@ child spawn_here(const spawn_request& request) {
     const boost::asio::posix::stream_descriptor reactor(context);
     process_v2::posix::default_launcher launcher;
     boost::system::error_code failure;
-    const child_setup setup{&request.passed_fds, null_fd.get(), ::getpid(),
-                            request.dies_with_parent};
+    const child_setup setup{&passed, null_fd.get(), ::getpid()};
     try {
         launcher(context.get_executor(), failure, executable, argv.data(), setup).detach();
     } catch (const boost::system::system_error& thrown) {
@@ -114,6 +121,11 @@ child spawn_here(const spawn_request& request) {
         if (pid > 0) {  // not reaped: the pid is still its own
             ::kill(pid, SIGKILL);
             ::waitpid(pid, nullptr, 0);
+        }
+        // What Boost makes of a pidfd_open that finds nobody.
+        if (pid > 0 && failure.value() == EBADF) {
+            throw_spawn(
+                "it ended at once, and since this program ignores SIGCHLD, nobody knows how");
         }
         throw_spawn(errno_text(failure.value()));
     }
@@ -126,6 +138,9 @@ child spawn_here(const spawn_request& request) {
         throw_spawn("pidfd_open: " + errno_text(cause));
     }
     ::fcntl(pidfd.get(), F_SETFD, FD_CLOEXEC);
+    // This thread has SIGPIPE blocked: a child that is gone already is told by its pidfd.
+    const char go = 1;
+    [[maybe_unused]] const auto written = ::write(starts.get(), &go, sizeof go);
     return {pid, std::move(pidfd)};
 }
 
@@ -204,7 +219,19 @@ private:
 
 }  // namespace
 
-void die_with_parent() noexcept { ::prctl(PR_SET_PDEATHSIG, SIGKILL); }
+bool await_start(std::string_view argument) noexcept {
+    int fd = -1;
+    const auto [end, error] =
+        std::from_chars(argument.data(), argument.data() + argument.size(), fd);
+    if (error != std::errc{} || end != argument.data() + argument.size()) return false;
+    char go = 0;
+    ssize_t got = 0;
+    while ((got = ::read(fd, &go, sizeof go)) < 0 && errno == EINTR) {
+    }
+    ::close(fd);
+    if (got == 0) ::_exit(1);  // the parent has died
+    return got == sizeof go;
+}
 
 child spawn(const spawn_request& request) { return spawner::instance().run(request); }
 

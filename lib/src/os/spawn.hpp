@@ -6,6 +6,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <sys/types.h>
 #include <vector>
 
@@ -17,18 +18,16 @@ namespace bulkhead::os {
 inline constexpr int first_passed_fd = 3;
 
 struct spawn_request {
-    /// This executable again, with these arguments.
+    /// This executable again, with these arguments; spawn() adds one more, for await_start().
     std::vector<std::string> arguments;
     /// Become first_passed_fd, first_passed_fd + 1, ... in the child, which has no others.
     std::vector<int> passed_fds;
-    /// Killed by the kernel when this process dies, from its first instruction on. A child that has
-    /// something to put away first calls die_with_parent() itself.
-    bool dies_with_parent = true;
 };
 
-/// From now on the kernel kills this process when its parent dies. The caller checks afterwards
-/// whether the parent still lives.
-void die_with_parent() noexcept;
+/// In a child of spawn(), with the argument that was added: waits until the parent has a hold on it. A
+/// child that ends sooner would be gone without a trace where the program ignores SIGCHLD. False when
+/// the argument is no such thing.
+[[nodiscard]] bool await_start(std::string_view argument) noexcept;
 
 /// A child that is still ours to wait for. The pidfd makes sure that no signal goes to a stranger.
 class child {
@@ -59,15 +58,12 @@ private:
 };
 
 /// Starts this executable again through Boost.Process: in a process group of its own, stdin from
-/// /dev/null, default signal dispositions and an empty mask. Any thread; the work is done by one long-lived thread, since the kernel ties that kill to the
-/// thread that spawned, and since spawns at the same time would inherit each other's pipes. Throws
-/// pool_broken with the cause.
+/// /dev/null, default signal dispositions, an empty mask, and killed by the kernel when this process
+/// dies, from its first instruction on. Any thread; the work is done by one long-lived thread, since
+/// the kernel ties that kill to the thread that spawned, and since spawns at the same time would
+/// inherit each other's pipes. Throws pool_broken with the cause.
 [[nodiscard]] child spawn(const spawn_request& request);
 
-/// "12.34567": this process's pid, and when it started, so that a reused pid is not mistaken for it.
-[[nodiscard]] std::string process_tag();
-/// Whether the process with this tag lives.
-[[nodiscard]] bool tag_lives(const std::string& tag);
 /// Resident memory of a process, 0 when unknown.
 [[nodiscard]] std::uint64_t resident_bytes(pid_t pid) noexcept;
 

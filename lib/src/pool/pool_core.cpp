@@ -39,8 +39,6 @@ pool_core::pool_core(process_pool_options options)
       scheduler_(checked_worker_count(options_.workers),
                  {.crash_limit = options_.crash_limit, .start_failures_max = start_failures_max}) {
     require_init("process_pool");
-    static const bool swept = (channel::compartment::sweep_dead_owners(), true);
-    (void)swept;
     for (std::size_t i = 0; i != scheduler_.size(); ++i) {
         seats_.push_back(std::make_unique<seat>(io_));
     }
@@ -122,66 +120,52 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
 
 bool pool_core::is_running(const remote_task& task) const {
     const lock held(mutex_);
-    return task.step == fsm::task_step::handed && at_task(*seats_[task.worker], task);
+    return task.step == fsm::task_step::handed && has_begun(task);
 }
 
 bool pool_core::cancel(remote_task& task) {
     lock held(mutex_);
-    for (int attempt = 0; task.step != fsm::task_step::gone; ++attempt) {
-        if (task.step == fsm::task_step::waiting) {
-            std::vector<remote_task*> resolved;
-            scheduler_.removed(task);
-            task.set_cancelled();
-            ++figures_.cancelled;
-            ended(task, resolved);
-            dispatch();  // what was taken back with it
-            wake_waiters(held);
-            resolve_all(resolved);
-            return true;
-        }
-        if (task.doomed != doom::none) break;
-        if (task.what.takes_stop_token && !task.stop_asked && at_task(*seats_[task.worker], task)) {
+    if (task.step == fsm::task_step::handed) (void)take_back(task);
+    if (task.step == fsm::task_step::waiting) {
+        std::vector<remote_task*> resolved;
+        drop(task, resolved);
+        wake_waiters(held);
+        resolve_all(resolved);
+        return true;
+    }
+    if (task.step == fsm::task_step::handed && task.doomed == doom::none && !task.stop_asked) {
+        if (task.what.takes_stop_token && has_begun(task)) {
             task.stop_asked = true;
-            seats_[task.worker]->box->ask_to_stop(task.id);
+            seats_[task.worker]->box->ask_to_stop(task.ticket);
             boost::asio::post(
                 io_, [self = shared_from_this(), index = task.worker] { self->watch(index); });
-            break;
+        } else {
+            (void)condemn(task, doom::cancelled);  // or it has just ended, or its worker is dying
         }
-        if (task.stop_asked) break;
-        if (condemn(task, doom::cancelled) == condemned::yes) break;
-        if (task.step == fsm::task_step::waiting) continue;
-        if (seats_[task.worker]->box->published(task.slot, task.id)) break;  // too late
-        if (on_loop_thread() && attempt > 100) return false;
-        // Between received and begun, or its worker is dying: both pass in a moment.
-        held.unlock();
-        std::this_thread::yield();
-        if (attempt > 100) std::this_thread::sleep_for(std::chrono::microseconds(100));
-        held.lock();
     }
-    held.unlock();
     if (on_loop_thread()) return task.cancelled() || task.doomed == doom::cancelled;
+    held.unlock();
     task.wait(std::nullopt);
     return task.cancelled();
 }
 
 void pool_core::abandon(remote_task& task) {
     lock held(mutex_);
-    if (task.step == fsm::task_step::handed) {
-        seats_[task.worker]->box->ask_to_abandon(task.id);
-        if (!at_task(*seats_[task.worker], task)) {
-            (void)take_back_all(task.worker, fsm::window_max);
-        }
-    }
     std::vector<remote_task*> resolved;
-    if (task.step == fsm::task_step::waiting) {
-        scheduler_.removed(task);
-        task.set_cancelled();
-        ++figures_.cancelled;
-        ended(task, resolved);
+    if (task.step == fsm::task_step::handed && !take_back(task)) {
+        seats_[task.worker]->box->ask_to_abandon(task.ticket);
     }
-    dispatch();
+    if (task.step == fsm::task_step::waiting) drop(task, resolved);
     wake_waiters(held);
     resolve_all(resolved);
+}
+
+void pool_core::drop(remote_task& task, std::vector<remote_task*>& resolved) {
+    scheduler_.removed(task);
+    task.set_cancelled();
+    ++figures_.cancelled;
+    ended(task, resolved);
+    dispatch();
 }
 
 void pool_core::ended(remote_task& task, std::vector<remote_task*>& resolved) {
@@ -218,7 +202,7 @@ void pool_core::cancel_queued() {
     std::vector<remote_task*> resolved;
     lock held(mutex_);
     for (worker_index i = 0; i != seats_.size(); ++i) {
-        if (seats_[i]->box) (void)take_back_all(i, fsm::window_max);
+        if (seats_[i]->box) take_back(i, fsm::window_max);
     }
     cancel_waiting(resolved);
     wake_waiters(held);
@@ -274,10 +258,7 @@ std::vector<worker_info> pool_core::workers() const {
             info.restarts = at.restarts;
             if (at.box) {
                 info.pid = at.process.pid();
-                const auto* running = find(i, channel::current_id(at.box->current()));
-                if (running != nullptr) {
-                    info.task_name = running->name();
-                }
+                if (const auto* running = running_at(i)) info.task_name = running->name();
                 if (!scheduler_.ledger(i).empty()) {
                     info.state = worker_state::busy;
                 } else {

@@ -80,13 +80,13 @@ private:
         std::uint64_t watch_due_ns = not_watched;  // CLOCK_MONOTONIC
         bool hung_up = false;
         bool lied = false;
-        std::vector<std::uint32_t> free_slots;
         std::uint64_t tasks_done = 0;
         std::uint64_t restarts = 0;
     };
 
     struct collected {
         worker_index worker;
+        std::uint64_t ticket;
         channel::result_envelope envelope;
         channel::payload bytes;
         std::exception_ptr failure;  // this process could not take the bytes
@@ -101,19 +101,27 @@ private:
     void check_open() const;
     /// Notes a task that has its outcome, for resolve_all() once the lock is free.
     void ended(remote_task& task, std::vector<remote_task*>& resolved);
+    /// Cancels a task that waits.
+    void drop(remote_task& task, std::vector<remote_task*>& resolved);
     void wake_waiters(lock& held);
 
     // ---- pool_dispatch.cpp: tasks to and from workers, under the lock
     void dispatch();
     [[nodiscard]] bool post(remote_task& task, worker_index worker);
-    void unpost(remote_task& task, seat& at);
-    /// Takes back every task that `worker` has not begun; false when its queue cannot be entered now.
-    bool take_back_all(worker_index worker, std::size_t count_max);
-    [[nodiscard]] bool at_task(const seat& at, const remote_task& task) const;
-    enum class condemned : std::uint8_t { yes, not_running, busy };
-    /// Kills the worker for its task's sake, unless the task turns out not to be running.
-    condemned condemn(remote_task& task, doom why);
-    [[nodiscard]] remote_task* find(worker_index worker, std::uint64_t id) const;
+    /// The task is at its worker no longer: frees what its arguments took.
+    void unpost(remote_task& task);
+    /// Takes back the newest tasks that `worker` has not begun; they wait again.
+    void take_back(worker_index worker, std::size_t count_max);
+    /// Takes this one back; false when it has begun.
+    [[nodiscard]] bool take_back(remote_task& task);
+    [[nodiscard]] bool has_begun(const remote_task& task) const;
+    /// Kills the worker that runs the task, which has begun; what waits behind it goes elsewhere. False
+    /// when it has just ended.
+    [[nodiscard]] bool condemn(remote_task& task, doom why);
+    /// The worker lies about its tasks: kills it.
+    void denounce(worker_index worker);
+    [[nodiscard]] remote_task* find(worker_index worker, std::uint64_t ticket) const;
+    [[nodiscard]] const remote_task* running_at(worker_index worker) const;
     void cancel_waiting(std::vector<remote_task*>& resolved);
 
     // ---- pool_loop.cpp: the loop thread
@@ -126,8 +134,11 @@ private:
     void watch(worker_index worker);
     void rebalance();
     void arm_balance();
+    /// Looks now and then, while tasks are at workers, whether these keep to the protocol.
+    void audit();
+    void arm_audit();
     /// nullopt when the envelope lies.
-    [[nodiscard]] std::optional<collected> read_result(worker_index worker,
+    [[nodiscard]] std::optional<collected> read_result(worker_index worker, std::uint64_t ticket,
                                                        const channel::result_envelope& envelope);
     void resolve_all(std::vector<remote_task*>& resolved);
     [[nodiscard]] bool workers_gone() const noexcept;
@@ -153,6 +164,8 @@ private:
     boost::asio::steady_timer retry_timer_{io_};
     boost::asio::steady_timer balance_timer_{io_};
     bool balance_armed_ = false;
+    boost::asio::steady_timer audit_timer_{io_};
+    bool audit_armed_ = false;
 
     mutable std::mutex mutex_;
     std::condition_variable room_;

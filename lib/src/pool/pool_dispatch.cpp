@@ -4,7 +4,7 @@
 
 #include <boost/asio/post.hpp>
 
-#include <ranges>
+#include <csignal>
 
 namespace bulkhead::detail {
 namespace {
@@ -17,7 +17,7 @@ void pool_core::dispatch() {
     while (const auto out = scheduler_.next()) {
         auto& task = static_cast<remote_task&>(*out->task);
         if (!post(task, out->worker)) {
-            // Its queue or arena is not to be entered just now; a result or the timer tries again.
+            // Its slots or its arena are full; a result or the timer tries again.
             scheduler_.returned(task);
             if (!std::exchange(retry_wanted_, true)) {
                 boost::asio::post(io_, [this] {
@@ -34,13 +34,16 @@ void pool_core::dispatch() {
         }
     }
     handed_.store(scheduler_.handed(), std::memory_order_relaxed);
+    if (!audit_armed_ && scheduler_.handed() != 0) {
+        audit_armed_ = true;
+        boost::asio::post(io_, [this] { arm_audit(); });
+    }
 }
 
 bool pool_core::post(remote_task& task, worker_index worker) {
     seat& at = *seats_[worker];
-    if (at.free_slots.empty()) return false;
+    if (!at.box->has_room()) return false;
     channel::task_envelope envelope;
-    envelope.id = task.id;
     envelope.entry = task.what.entry;
     envelope.chunk = task.what.chunk ? 1 : 0;
     envelope.takes_stop_token = task.what.takes_stop_token ? 1 : 0;
@@ -49,13 +52,12 @@ bool pool_core::post(remote_task& task, worker_index worker) {
     } catch (const error&) {
         return false;  // no memory for a segment now
     }
-    envelope.slot = at.free_slots.back();
-    if (at.box->post(envelope) != channel::mail::ok) {
+    const auto ticket = at.box->post(envelope);
+    if (ticket == 0) {
         at.box->release_arguments(envelope);
         return false;
     }
-    at.free_slots.pop_back();
-    task.slot = envelope.slot;
+    task.ticket = ticket;
     task.placed_where = envelope.where;
     task.placed_offset = envelope.offset;
     if (task.timeout.count() != 0) {
@@ -69,73 +71,83 @@ bool pool_core::post(remote_task& task, worker_index worker) {
     return true;
 }
 
-void pool_core::unpost(remote_task& task, seat& at) {
+void pool_core::unpost(remote_task& task) {
     channel::task_envelope placed;
     placed.where = task.placed_where;
     placed.offset = task.placed_offset;
-    at.box->release_arguments(placed);
-    at.free_slots.push_back(task.slot);
-    task.slot = no_slot;
+    seats_[task.worker]->box->release_arguments(placed);
+    task.ticket = 0;
 }
 
-remote_task* pool_core::find(worker_index worker, std::uint64_t id) const {
-    if (id == 0) return nullptr;
+remote_task* pool_core::find(worker_index worker, std::uint64_t ticket) const {
     // Results come in the order of the ledger: nearly always the first.
     for (auto* node = scheduler_.ledger(worker).front(); node != nullptr; node = node->next) {
-        if (node->id == id) return static_cast<remote_task*>(node);
+        auto* task = static_cast<remote_task*>(node);
+        if (task->ticket == ticket) return task;
     }
     return nullptr;
 }
 
-bool pool_core::take_back_all(worker_index worker, std::size_t count_max) {
-    // A dying worker's tasks are settled by its end.
-    if (scheduler_.step(worker) == fsm::worker_step::condemned) return true;
-    seat& at = *seats_[worker];
-    std::vector<remote_task*> taken;
-    bool entered = true;
-    channel::task_envelope envelope;
-    while (taken.size() < count_max) {
-        const auto result = at.box->take_back(envelope);
-        if (result != channel::mail::ok) {
-            entered = result == channel::mail::none;
-            break;
-        }
-        auto* task = find(worker, envelope.id);
-        if (task == nullptr || task->slot != envelope.slot || at_task(at, *task)) {
-            at.lied = true;  // never posted, twice there, or begun already
-            break;
-        }
-        unpost(*task, at);
-        taken.push_back(task);
+const remote_task* pool_core::running_at(worker_index worker) const {
+    for (auto* node = scheduler_.ledger(worker).front(); node != nullptr; node = node->next) {
+        const auto* task = static_cast<const remote_task*>(node);
+        if (has_begun(*task)) return task;
     }
-    // In front of the backlog, in their old order.
-    for (auto* task : std::views::reverse(taken)) scheduler_.returned(*task);
+    return nullptr;
+}
+
+bool pool_core::has_begun(const remote_task& task) const {
+    const auto& box = seats_[task.worker]->box;
+    return box && box->at(task.ticket) == channel::progress::begun;
+}
+
+bool pool_core::take_back(remote_task& task) {
+    if (task.doomed != doom::none) return false;
+    switch (seats_[task.worker]->box->withdraw(task.ticket)) {
+        case channel::withdrawal::withdrawn:
+            unpost(task);
+            scheduler_.returned(task);
+            return true;
+        case channel::withdrawal::lied:
+            denounce(task.worker);
+            return false;
+        case channel::withdrawal::begun:
+        case channel::withdrawal::published:
+            break;
+    }
+    return false;
+}
+
+void pool_core::take_back(worker_index worker, std::size_t count_max) {
+    // From the end, to the front of the backlog: they keep their order.
+    auto* node = scheduler_.ledger(worker).back();
+    for (std::size_t i = 0; i != count_max && node != nullptr; ++i) {
+        auto& task = static_cast<remote_task&>(*node);
+        node = node->previous;
+        if (!take_back(task)) break;  // those before it have begun sooner
+    }
     handed_.store(scheduler_.handed(), std::memory_order_relaxed);
-    return entered;
 }
 
-bool pool_core::at_task(const seat& at, const remote_task& task) const {
-    return at.box && channel::current_id(at.box->current()) == task.id;
-}
-
-pool_core::condemned pool_core::condemn(remote_task& task, doom why) {
+bool pool_core::condemn(remote_task& task, doom why) {
     const worker_index worker = task.worker;
-    if (scheduler_.step(worker) == fsm::worker_step::condemned) {
-        // It is dying for another reason; what it was running then is settled by that.
-        return condemned::busy;
+    // control.hpp, invariant 3: then killing it costs nobody else anything.
+    take_back(worker, fsm::window_max);
+    const bool yes = has_begun(task);
+    if (yes) task.doomed = why;
+    if (yes && scheduler_.step(worker) != fsm::worker_step::condemned) {
+        scheduler_.condemn(worker);
+        kill_worker(worker);
     }
-    // control.hpp, invariant 3: once its queue is empty, a worker that is at this task holds no other,
-    // so killing it costs nobody else anything.
-    const bool entered = take_back_all(worker, fsm::window_max);
-    if (task.step != fsm::task_step::handed || !at_task(*seats_[worker], task)) {
-        if (task.step == fsm::task_step::handed) dispatch();
-        return entered ? condemned::not_running : condemned::busy;
-    }
-    task.doomed = why;
-    scheduler_.condemn(worker);
-    kill_worker(worker);
     dispatch();
-    return condemned::yes;
+    return yes;
+}
+
+void pool_core::denounce(worker_index worker) {
+    seat& at = *seats_[worker];
+    at.lied = true;
+    if (scheduler_.step(worker) == fsm::worker_step::ready) scheduler_.condemn(worker);
+    at.process.signal_group(SIGKILL);
 }
 
 void pool_core::cancel_waiting(std::vector<remote_task*>& resolved) {

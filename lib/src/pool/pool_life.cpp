@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <numeric>
 
 namespace bulkhead::detail {
 namespace {
@@ -35,18 +34,17 @@ void pool_core::start_worker(worker_index worker) {
     std::vector<remote_task*> resolved;
     try {
         auto box = std::make_unique<channel::compartment>();
-        auto process = os::spawn(
-            {.arguments = {program_name(), worker_flag, fd_list(box->worker_fds()), box->name()},
-             .passed_fds = box->worker_fds(),
-             .dies_with_parent = false});
+        auto process =
+            os::spawn({.arguments = {program_name(), worker_flag, fd_list(box->worker_fds())},
+                       .passed_fds = box->worker_fds()});
+        box->launched();
         const pid_t pid = process.pid();
         os::unique_fd death;
         os::unique_fd bell;
         try {
-            box->open_mail();
             // Duplicates: Asio closes what it is given.
             death = os::duplicate(process.pidfd());
-            bell = os::duplicate(box->result_bell());
+            bell = os::duplicate(box->bell());
         } catch (...) {
             process.signal_group(SIGKILL);
             (void)process.reap();
@@ -58,9 +56,6 @@ void pool_core::start_worker(worker_index worker) {
             at.process = std::move(process);
             ++at.generation;
             at.hung_up = at.lied = false;
-            // LIFO, so that few slots are in use and stay in the caches.
-            at.free_slots.resize(channel::slots_max);
-            std::iota(at.free_slots.rbegin(), at.free_slots.rend(), 0U);
             listen(worker, std::move(death), std::move(bell));
             scheduler_.ready(worker);
             dispatch();
@@ -115,8 +110,8 @@ void pool_core::listen(worker_index worker, os::unique_fd death, os::unique_fd b
                 [self = *this](const boost::system::error_code& cancelled) mutable {
                     seat& mine = *self.core->seats_[self.worker];
                     if (cancelled || mine.generation != self.generation || !mine.box) return;
-                    os::silence(mine.box->result_bell());
-                    self.arm();
+                    // Its end is the worker's: that is told by its death.
+                    if (os::silence(mine.box->bell())) self.arm();
                 });
         }
     };
@@ -203,27 +198,16 @@ void pool_core::settle(worker_index worker, const process_status& status,
 void pool_core::settle_one(remote_task& task, worker_index worker, const process_status& status,
                            std::vector<remote_task*>& resolved, std::vector<pool_event>& events) {
     seat& at = *seats_[worker];
-    const auto current = at.box->current();
-    if (task.doomed == doom::none) {
-        if (auto envelope = at.box->published(task.slot, task.id)) {
-            at.lied = false;
-            if (auto result = read_result(worker, *envelope)) {
-                accept_one(*result, resolved);
-                if (!at.lied) return;
-            }
-            // It lied to the last: treated as the crash that it was.
-        } else if (channel::current_id(current) != task.id) {
-            unpost(task, at);
-            scheduler_.returned(task);  // it had not begun
-            return;
-        }
+    const auto ticket = task.ticket;
+    const auto phase = at.box->phase_of(ticket);
+    const auto how = at.box->at(ticket);
+    unpost(task);
+    if (how == channel::progress::waiting && task.doomed == doom::none) {
+        scheduler_.returned(task);  // it had not begun
+        return;
     }
-    const auto phase_byte = static_cast<std::uint8_t>(current & 0xff);
-    const auto phase = phase_byte >= 1 && phase_byte <= 3 && channel::current_id(current) == task.id
-                           ? static_cast<task_phase>(phase_byte)
-                           : task_phase::run;
+    // Whatever else: it began, and no result that can be believed came of it.
     const pid_t pid = at.process.pid();
-    unpost(task, at);
     if (task.doomed == doom::cancelled || task.stop_asked) {
         scheduler_.removed(task);
         task.set_cancelled();
@@ -249,7 +233,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const process
         error = std::make_exception_ptr(worker_crashed(status, pid, phase, task.name()));
     }
     if (task.what.chunk) {
-        task.set_partial(at.box->partial_items_of(task.id), std::move(error), pid);
+        task.set_partial(at.box->partial_items_of(ticket), std::move(error), pid);
     } else {
         task.set_error(std::move(error));
     }

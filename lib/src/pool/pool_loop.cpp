@@ -17,8 +17,8 @@ constexpr std::chrono::microseconds spin_before_sleep{20};
 constexpr std::size_t batch_max = 128;
 /// Rounds of the loop between two looks at timers and deaths while results keep coming.
 constexpr unsigned rounds_per_poll = 64;
-/// Results that a worker holds back, by being stopped inside its queue, are tried again after this.
-constexpr std::chrono::microseconds stuck_queue_pause{200};
+/// Between two looks at the protocol.
+constexpr std::chrono::milliseconds audit_every{250};
 /// How long a task must have run before the tasks that wait behind it are given to idle workers.
 constexpr std::chrono::milliseconds balance_after{1};
 
@@ -39,11 +39,7 @@ void pool_core::run() {
         for (const auto& at : seats_) {
             if (at->box) at->box->parent_sleeps(true);
         }
-        if (!any_results()) {
-            io_.run_one();
-        } else {
-            io_.run_one_for(stuck_queue_pause);  // come in between, or their worker is stopped
-        }
+        if (!any_results()) io_.run_one();
         for (const auto& at : seats_) {
             if (at->box) at->box->parent_sleeps(false);
         }
@@ -63,11 +59,12 @@ bool pool_core::workers_gone() const noexcept {
 void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max) {
     seat& at = *seats_[worker];
     for (std::size_t i = 0; i != count_max; ++i) {
+        std::uint64_t ticket = 0;
         channel::result_envelope envelope;
-        const auto got = at.box->collect(envelope);
-        if (got == channel::mail::poisoned) at.lied = true;  // or died inside; its end tells
-        if (got != channel::mail::ok) return;
-        auto result = read_result(worker, envelope);
+        const auto got = at.box->collect(ticket, envelope);
+        if (got == channel::harvest::lied) at.lied = true;
+        if (got != channel::harvest::result) return;
+        auto result = read_result(worker, ticket, envelope);
         if (!result) {
             at.lied = true;
             return;
@@ -77,10 +74,10 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
 }
 
 std::optional<pool_core::collected> pool_core::read_result(
-    worker_index worker, const channel::result_envelope& envelope) {
-    collected result{worker, envelope, {}, nullptr};
+    worker_index worker, std::uint64_t ticket, const channel::result_envelope& envelope) {
+    collected result{worker, ticket, envelope, {}, nullptr};
     try {
-        result.bytes = seats_[worker]->box->result_bytes(envelope);
+        result.bytes = seats_[worker]->box->result_bytes(ticket, envelope);
     } catch (const codec_error&) {
         return std::nullopt;
     } catch (...) {
@@ -110,10 +107,7 @@ void pool_core::accept(std::vector<collected>& batch, std::vector<remote_task*>&
     lock held(mutex_);
     for (auto& result : batch) accept_one(result, resolved);
     for (worker_index i = 0; i != seats_.size(); ++i) {
-        if (seats_[i]->lied && seats_[i]->box) {
-            if (scheduler_.step(i) == fsm::worker_step::ready) scheduler_.condemn(i);
-            seats_[i]->process.signal_group(SIGKILL);
-        }
+        if (seats_[i]->lied && seats_[i]->box) denounce(i);
     }
     dispatch();
     arm_balance();
@@ -123,17 +117,18 @@ void pool_core::accept(std::vector<collected>& batch, std::vector<remote_task*>&
 void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolved) {
     seat& at = *seats_[result.worker];
     const auto& envelope = result.envelope;
-    remote_task* task = find(result.worker, envelope.id);
+    remote_task* task = find(result.worker, result.ticket);
     const bool known_kind = envelope.kind >= 1 && envelope.kind <= 3;
     const auto kind = static_cast<channel::result_kind>(envelope.kind);
-    if (task == nullptr || task->slot != envelope.slot || !known_kind ||
+    if (task == nullptr || !known_kind ||
         (kind == channel::result_kind::items) > task->what.chunk) {
         at.lied = true;  // a result for nobody
         return;
     }
-    at.box->release_result(envelope);
+    at.box->release_result(result.ticket, envelope);
     if (task->doomed != doom::none) return;  // decided already; its worker's end settles it
-    unpost(*task, at);
+    at.box->settled(result.ticket);
+    unpost(*task);
     scheduler_.finished(*task, envelope.run_ns);
     ++at.tasks_done;
     if (task->stop_asked) {
@@ -169,17 +164,15 @@ void pool_core::watch(worker_index worker) {
     at.watch_due_ns = not_watched;
     if (!at.box) return;
     const auto now = channel::monotonic_ns();
-    const auto running = channel::current_id(at.box->current());
     std::optional<nanoseconds> next;
-    for (auto* node = scheduler_.ledger(worker).front(); node != nullptr;) {
+    for (auto* node = scheduler_.ledger(worker).front(); node != nullptr; node = node->next) {
         auto& task = static_cast<remote_task&>(*node);
-        node = node->next;
         if (task.doomed != doom::none) continue;
         // A stop request is a timeout too: of the grace in which the task may end by itself.
         const auto limit = task.stop_asked ? options_.kill_grace : task.timeout;
         if (limit.count() == 0 && !task.stop_asked) continue;
         nanoseconds left = limit;  // it has not begun: it cannot be late sooner
-        if (task.id == running) {
+        if (has_begun(task)) {
             if (task.stop_asked && task.stop_deadline_ns == 0) {
                 task.stop_deadline_ns = now + static_cast<std::uint64_t>(limit.count());
             }
@@ -188,15 +181,10 @@ void pool_core::watch(worker_index worker) {
                        ? nanoseconds(static_cast<std::int64_t>(task.stop_deadline_ns - now))
                        : limit - nanoseconds(static_cast<std::int64_t>(now - started));
             if (left.count() <= 0) {
-                if (condemn(task, task.stop_asked ? doom::cancelled : doom::timeout) ==
-                    condemned::yes) {
-                    return;
-                }
-                // It ended this very moment, or its worker is stuck in its queue: look again.
-                dispatch();
-                left = std::chrono::milliseconds(1);
-                next = left;
-                break;  // condemn() has changed the ledger
+                if (condemn(task, task.stop_asked ? doom::cancelled : doom::timeout)) return;
+                // It ended this very moment: look again at what is next. condemn() changed the ledger.
+                next = left = std::chrono::milliseconds(1);
+                break;
             }
         }
         if (!next || left < *next) next = left;
@@ -209,6 +197,28 @@ void pool_core::watch(worker_index worker) {
     });
 }
 
+void pool_core::audit() {
+    const lock held(mutex_);
+    audit_armed_ = false;
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        seat& at = *seats_[i];
+        if (scheduler_.step(i) == fsm::worker_step::ready && at.box && !at.box->consistent()) {
+            denounce(i);
+        }
+    }
+    if (scheduler_.handed() != 0) {
+        audit_armed_ = true;
+        arm_audit();
+    }
+}
+
+void pool_core::arm_audit() {
+    audit_timer_.expires_after(audit_every);
+    audit_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+        if (!cancelled) audit();
+    });
+}
+
 void pool_core::rebalance() {
     const lock held(mutex_);
     balance_armed_ = false;
@@ -216,7 +226,7 @@ void pool_core::rebalance() {
     if (from == fsm::no_worker) return;
     // Half of what waits there; the rest may be next in a moment, or be taken at the next look.
     const std::size_t waiting = scheduler_.ledger(from).size() - 1;
-    (void)take_back_all(from, (waiting + 1) / 2);
+    take_back(from, (waiting + 1) / 2);
     dispatch();
     arm_balance();
 }

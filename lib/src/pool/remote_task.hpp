@@ -21,9 +21,6 @@ namespace bulkhead::detail {
 /// Why a task's worker is being killed. The first reason wins.
 enum class doom : std::uint8_t { none, cancelled, timeout };
 
-/// Of a task that is at no worker.
-inline constexpr std::uint32_t no_slot = ~std::uint32_t{0};
-
 enum class outcome : std::uint8_t { none, value, exception, items, failed, cancelled };
 
 /// The pool's lock guards all but the outcome, which belongs to the pool until finish() and to the
@@ -64,7 +61,7 @@ public:
     void tell_and_release(bool has_waiters) noexcept;
 
     submission what;
-    std::uint32_t slot = no_slot;
+    std::uint64_t ticket = 0;  // in the compartment of the worker it is at
     std::uint32_t placed_where = 0;
     std::uint64_t placed_offset = 0;
     std::chrono::nanoseconds timeout;

@@ -34,26 +34,26 @@ public:
         std::thread([this] { run(); }).detach();  // ends with the process
     }
 
-    std::stop_token watch(std::uint64_t id) {
+    std::stop_token watch(std::uint64_t ticket) {
         const std::lock_guard lock(mutex_);
-        id_ = id;
+        ticket_ = ticket;
         source_ = std::stop_source();
         wake_.notify_one();
         return source_.get_token();
     }
     void done() {
         const std::lock_guard lock(mutex_);
-        id_ = 0;
+        ticket_ = 0;
     }
 
 private:
     void run() {
         std::unique_lock lock(mutex_);
         while (true) {
-            if (id_ == 0) {
+            if (ticket_ == 0) {
                 wake_.wait(lock);
-            } else if (port_.stop_requested(id_)) {
-                id_ = 0;
+            } else if (port_.stop_requested(ticket_)) {
+                ticket_ = 0;
                 std::stop_source source = source_;
                 lock.unlock();
                 source.request_stop();  // runs the task's stop callbacks
@@ -67,7 +67,7 @@ private:
     const worker_port& port_;
     std::mutex mutex_;
     std::condition_variable wake_;
-    std::uint64_t id_ = 0;
+    std::uint64_t ticket_ = 0;
     std::stop_source source_;
 };
 
@@ -80,7 +80,6 @@ public:
     explicit worker(worker_port& port) : port_(port) {}
 
     void run(const task_envelope& task) {
-        task_ = &task;
         out_.clear();
         block_ = {};
         committed_items_ = committed_bytes_ = 0;
@@ -88,8 +87,8 @@ public:
         result_kind kind = task.chunk != 0 ? result_kind::items : result_kind::value;
         try {
             const auto entry = reinterpret_cast<task_entry>(resolve(task.entry));
-            decoder in(port_.arguments(task));
-            if (task.chunk != 0) block_ = port_.begin_chunk(task.id);
+            decoder in(port_.arguments());
+            if (task.chunk != 0) block_ = port_.begin_chunk();
             entry(in, out_, *this);
         } catch (...) {
             port_.drop_chunk();
@@ -105,25 +104,25 @@ public:
             if (block_.empty()) {
                 give(kind, assembled_);
             } else {
-                port_.finish_chunk(task, committed_bytes_);
+                port_.finish_chunk(committed_bytes_);
             }
         } else {
             give(kind, out_);
         }
     }
 
-    void enter(task_phase phase) override { port_.enter(task_->id, phase); }
+    void enter(task_phase phase) override { port_.enter(phase); }
 
     std::stop_token stop_token() override {
         if (!watcher_) watcher_.emplace(port_);
-        return watcher_->watch(task_->id);
+        return watcher_->watch(port_.ticket());
     }
 
     void begin_item() override {
         out_.clear();
         threw_ = false;
         port_.start_clock();
-        port_.enter(task_->id, task_phase::decode);
+        port_.enter(task_phase::decode);
     }
 
     void item_failed() override {
@@ -152,7 +151,7 @@ public:
         std::memcpy(at + sizeof record, out_.bytes().data(), out_.size());
         committed_bytes_ += needed;
         port_.commit_items(++committed_items_, committed_bytes_);
-        return !port_.abandoned(task_->id);
+        return !port_.abandoned();
     }
 
 private:
@@ -165,12 +164,12 @@ private:
 
     void give(result_kind kind, task_encoder& result) {
         try {
-            port_.finish(*task_, kind, result.bytes(), result.shared());
+            port_.finish(kind, result.bytes(), result.shared());
         } catch (...) {
             // No memory for a large result: a small one says so.
             result.clear();
             encode_current_exception(result);
-            port_.finish(*task_, result_kind::exception, result.bytes(), nullptr);
+            port_.finish(result_kind::exception, result.bytes(), nullptr);
         }
     }
 
@@ -181,7 +180,6 @@ private:
     }
 
     worker_port& port_;
-    const task_envelope* task_ = nullptr;
     task_encoder out_;
     task_encoder assembled_;
     std::span<std::byte> block_;
@@ -204,14 +202,10 @@ void flush_output() noexcept {
     (void)std::fflush(stdout);
 }
 
-void serve(const std::vector<int>& fds, const std::string& name) {
-    auto port = worker_port::attach(fds, name);
-    std::optional<worker> self;  // never destroyed: its stop_watcher's thread looks at both
-    if (port) {
-        self.emplace(*port);
-        task_envelope task;
-        while (port->next_task(task)) self->run(task);
-    }
+void serve(const std::vector<int>& fds) {
+    worker_port port(fds);  // never destroyed, nor is the worker: its stop_watcher looks at both
+    worker self(port);
+    while (const task_envelope* task = port.next_task()) self.run(*task);
     flush_output();
     // Like Python's workers: no destructors of globals, which belong to the program's own end.
     ::_exit(0);

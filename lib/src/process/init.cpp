@@ -2,6 +2,7 @@
 #include <bulkhead/error.hpp>
 #include <bulkhead/init.hpp>
 
+#include "os/spawn.hpp"
 #include "pool/worker_main.hpp"
 #include "process/run_function.hpp"
 #include "process/start.hpp"
@@ -76,10 +77,9 @@ void init(int argc, char** argv) {
     const auto slash = name_of_program().rfind('/');
     ::prctl(PR_SET_NAME, name_of_program().c_str() + (slash == std::string::npos ? 0 : slash + 1));
     const auto fds = parse_fds(argv[2]);
-    if (fds.empty()) end_with(not_for_users);
+    if (fds.empty() || argc < 4 || !os::await_start(argv[3])) end_with(not_for_users);
     try {
-        if (worker && argc == 4) detail::serve(fds, argv[3]);
-        if (worker) end_with(not_for_users);
+        if (worker) detail::serve(fds);
         detail::run_function(fds);
     } catch (const std::exception& e) {
         end_with(e.what());
