@@ -3,6 +3,7 @@
 
 #include "os/doorbell.hpp"
 #include "os/fd_channel.hpp"
+#include "os/kill_point.hpp"
 
 #include <bulkhead/error.hpp>
 
@@ -121,6 +122,7 @@ std::uint64_t compartment::post(const task_envelope& envelope) noexcept {
         note.is = use::handed;
         break;
     }
+    BULKHEAD_KILL_POINT("parent.posted");
     std::atomic_thread_fence(
         std::memory_order_seq_cst);  // pairs with the worker's, before it sleeps
     if (control_->worker_asleep.load(std::memory_order_relaxed) != 0) wake_worker();
@@ -130,6 +132,7 @@ std::uint64_t compartment::post(const task_envelope& envelope) noexcept {
 void compartment::wake_worker() noexcept {
     if (control_->worker_asleep.exchange(0, std::memory_order_relaxed) != 0) {
         os::ring(bell_.get());
+        BULKHEAD_KILL_POINT("parent.told");
     }
 }
 
@@ -142,6 +145,7 @@ withdrawal compartment::withdraw(std::uint64_t ticket) noexcept {
     if (at.state.compare_exchange_strong(state, make_state(ticket, slot_step::withdrawn),
                                          std::memory_order_acq_rel)) {
         note.is = use::withdrawn;
+        BULKHEAD_KILL_POINT("parent.withdrawn");
         // Tickets at the end that have no task are given out again, or a worker that does not move
         // would run out of slots.
         while (book_of(next_ - 1).ticket == next_ - 1 && book_of(next_ - 1).is == use::withdrawn) {

@@ -3,6 +3,7 @@
 
 #include "os/doorbell.hpp"
 #include "os/fd_channel.hpp"
+#include "os/kill_point.hpp"
 
 #include <bulkhead/error.hpp>
 
@@ -35,6 +36,7 @@ worker_port::worker_port(const std::vector<int>& fds)
         throw error("bulkhead: the parent process uses another layout of this library");
     }
     control_->attached.store(1, std::memory_order_release);
+    BULKHEAD_KILL_POINT("worker.attached");
 }
 
 bool worker_port::something_to_do() const noexcept {
@@ -44,6 +46,7 @@ bool worker_port::something_to_do() const noexcept {
 bool worker_port::sleep() {
     control_->worker_asleep.store(1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with compartment::post
+    BULKHEAD_KILL_POINT("worker.asleep");
     if (something_to_do()) {
         control_->worker_asleep.store(0, std::memory_order_relaxed);
         return true;
@@ -67,12 +70,14 @@ const task_envelope* worker_port::next_task() {
             start_clock();
             if (at.state.compare_exchange_strong(state, make_state(ticket_, slot_step::decode),
                                                  std::memory_order_acq_rel)) {
+                BULKHEAD_KILL_POINT("worker.taken");
                 task_started_ns_ = control_->started_ns.load(std::memory_order_relaxed);
                 return &at.task;
             }
         } else if (state == make_state(ticket_, slot_step::withdrawn)) {
             if (at.state.compare_exchange_strong(state, make_state(ticket_, slot_step::passed),
                                                  std::memory_order_acq_rel)) {
+                BULKHEAD_KILL_POINT("worker.passed");
                 ++ticket_;
             }
         } else if (ticket_of(state) >= ticket_) {
@@ -109,6 +114,8 @@ std::span<const std::byte> worker_port::arguments() {
 void worker_port::enter(task_phase phase) noexcept {
     current().state.store(make_state(ticket_, static_cast<slot_step>(phase)),
                           std::memory_order_release);
+    if (phase == task_phase::run) BULKHEAD_KILL_POINT("worker.run");
+    if (phase == task_phase::encode) BULKHEAD_KILL_POINT("worker.encode");
 }
 
 void worker_port::start_clock() noexcept {
@@ -126,6 +133,7 @@ void worker_port::sweep_taken() {
 
 void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
                          const std::shared_ptr<detail::shared_payload>& shared) {
+    BULKHEAD_KILL_POINT("worker.finish");
     result_envelope result;
     result.kind = static_cast<std::uint32_t>(kind);
     result.bytes = bytes.size();
@@ -144,6 +152,7 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
                os::send_result::full) {
             os::yield_cpu();  // ETOOMANYREFS, until the parent takes what is under way
         }
+        BULKHEAD_KILL_POINT("worker.memory_sent");
     }
     publish(result);
 }
@@ -157,6 +166,7 @@ bool worker_port::lend(result_envelope& result, std::span<const std::byte> bytes
     result.offset = *offset;
     std::memcpy(memory_.data() + control_bytes + arena_bytes + *offset, bytes.data(), bytes.size());
     lent_.push_back({ticket_, *offset});
+    BULKHEAD_KILL_POINT("worker.lent");
     return true;
 }
 
@@ -165,13 +175,16 @@ void worker_port::publish(const result_envelope& result) noexcept {
     slot& at = current();
     std::memcpy(&at.result, &result, bytes_used(result));
     at.result.run_ns = monotonic_ns() - task_started_ns_;
+    BULKHEAD_KILL_POINT("worker.result_written");
     // Release: whoever reads the word reads the result that belongs to it. This store is the commit.
     at.state.store(make_state(ticket_, slot_step::published), std::memory_order_release);
+    BULKHEAD_KILL_POINT("worker.published");
     ++ticket_;
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with compartment::parent_sleeps
     if (control_->parent_asleep.load(std::memory_order_relaxed) != 0 &&
         control_->parent_asleep.exchange(0, std::memory_order_relaxed) != 0) {
         os::ring(bell_.get());
+        BULKHEAD_KILL_POINT("worker.rung");
     }
 }
 
@@ -187,6 +200,7 @@ std::span<std::byte> worker_port::begin_chunk() {
 
 void worker_port::commit_items(std::uint64_t items, std::uint64_t bytes) noexcept {
     control_->partial.store(make_partial(items, bytes), std::memory_order_release);
+    BULKHEAD_KILL_POINT("worker.item_done");
 }
 
 void worker_port::finish_chunk(std::uint64_t bytes) {

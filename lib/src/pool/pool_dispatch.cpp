@@ -2,6 +2,8 @@
 // thread.
 #include "pool/pool_core.hpp"
 
+#include "os/kill_point.hpp"
+
 #include <boost/asio/post.hpp>
 
 #include <csignal>
@@ -52,6 +54,7 @@ bool pool_core::post(remote_task& task, worker_index worker) {
     } catch (const error&) {
         return false;  // no memory for a segment now
     }
+    BULKHEAD_KILL_POINT("parent.placed");
     const auto ticket = at.box->post(envelope);
     if (ticket == 0) {
         at.box->release_arguments(envelope);

@@ -2,6 +2,7 @@
 #include "pool/pool_core.hpp"
 
 #include "os/doorbell.hpp"
+#include "os/kill_point.hpp"
 #include "process/start.hpp"
 
 #include <boost/asio/post.hpp>
@@ -37,6 +38,7 @@ void pool_core::start_worker(worker_index worker) {
         auto process =
             os::spawn({.arguments = {program_name(), worker_flag, fd_list(box->worker_fds())},
                        .passed_fds = box->worker_fds()});
+        BULKHEAD_KILL_POINT("parent.spawned");
         box->launched();
         const pid_t pid = process.pid();
         os::unique_fd death;
@@ -58,6 +60,7 @@ void pool_core::start_worker(worker_index worker) {
             at.hung_up = at.lied = false;
             listen(worker, std::move(death), std::move(bell));
             scheduler_.ready(worker);
+            BULKHEAD_KILL_POINT("parent.ready");
             dispatch();
             arm_balance();
         }
@@ -121,6 +124,7 @@ void pool_core::listen(worker_index worker, os::unique_fd death, os::unique_fd b
 void pool_core::kill_worker(worker_index worker) {
     seat& at = *seats_[worker];
     at.process.signal_group(SIGTERM);
+    BULKHEAD_KILL_POINT("parent.condemned");
     boost::asio::post(io_, [this, worker, generation = at.generation] {
         seat& mine = *seats_[worker];
         if (mine.generation != generation || !mine.box) return;
@@ -135,6 +139,7 @@ void pool_core::kill_worker(worker_index worker) {
 }
 
 void pool_core::on_death(worker_index worker) {
+    BULKHEAD_KILL_POINT("parent.death_seen");
     seat& at = *seats_[worker];
     // What it had posted, then what it had published without the message getting through.
     std::vector<remote_task*> resolved;
@@ -151,6 +156,7 @@ void pool_core::on_death(worker_index worker) {
     const bool came_up = at.box->attached();
     const bool expected = at.hung_up || scheduler_.step(worker) == fsm::worker_step::condemned;
     settle(worker, status, resolved, events);
+    BULKHEAD_KILL_POINT("parent.settled");
     at.death.close();
     at.bell.close();
     at.kill_timer.cancel();

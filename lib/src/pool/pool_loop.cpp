@@ -1,7 +1,7 @@
 // The loop thread: collects results, sleeps when there are none, watches the clocks of running tasks.
 #include "pool/pool_core.hpp"
 
-#include "os/doorbell.hpp"
+#include "os/kill_point.hpp"
 #include "os/spin.hpp"
 
 #include <boost/asio/post.hpp>
@@ -70,6 +70,7 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
             return;
         }
         batch.push_back(std::move(*result));
+        BULKHEAD_KILL_POINT("parent.collected");
     }
 }
 
@@ -98,6 +99,7 @@ bool pool_core::collect_all() {
     std::vector<remote_task*> resolved;
     resolved.reserve(batch.size());
     accept(batch, resolved);
+    if (!resolved.empty()) BULKHEAD_KILL_POINT("parent.accepted");
     const bool progress = !batch.empty();
     resolve_all(resolved);
     return progress;
@@ -151,6 +153,7 @@ void pool_core::resolve_all(std::vector<remote_task*>& resolved) {
     for (std::size_t i = 0; i != resolved.size(); ++i) {
         resolved[i]->tell_and_release(waited_for[i]);
     }
+    BULKHEAD_KILL_POINT("parent.resolved");
     lock held(mutex_);
     resolving_ -= resolved.size();
     wake_waiters(held);

@@ -1,6 +1,7 @@
 // Putting and taking under the robust lock, and the waiting around it.
 #include "ring/ring.hpp"
 
+#include "os/kill_point.hpp"
 #include "ring/ring_waiter.hpp"
 
 #include <bulkhead/error.hpp>
@@ -71,10 +72,13 @@ ring_state byte_ring::valid_state() const {
 
 void byte_ring::commit(const ring_state& next) noexcept {
     const std::uint32_t now = layout_.commit.load(std::memory_order_relaxed);
+    BULKHEAD_KILL_POINT("ring.copied");
     layout_.states[(now + 1) & 1] = next;
+    BULKHEAD_KILL_POINT("ring.state_written");
     // Release: the state and the message's bytes are there before it counts. Partner: valid_state()
     // of whoever has the lock next, also of a heir whom no unlock by us precedes.
     layout_.commit.store(now + 1, std::memory_order_release);
+    BULKHEAD_KILL_POINT("ring.committed");
 }
 
 void byte_ring::copy_in(std::uint64_t at, const std::byte* from, std::size_t bytes) noexcept {
@@ -117,6 +121,7 @@ outcome byte_ring::put(std::span<const message> messages, deadline until, std::s
         wait.remember();
         operation_lock lock(layout_.lock, until, what_);
         if (!lock) return outcome::timed_out;
+        BULKHEAD_KILL_POINT("ring.locked");
         ring_state state = valid_state();
         if (state.closed != 0) return outcome::closed;
         if (buffer_bytes_ - state.used >= needed) {
@@ -130,9 +135,12 @@ outcome byte_ring::put(std::span<const message> messages, deadline until, std::s
             reader.decide(layout_.data);
             if (buffer_bytes_ - state.used >= layout_.space_wanted)
                 next_writer.decide(layout_.space);
+            BULKHEAD_KILL_POINT("ring.decided");
             lock.release();
+            BULKHEAD_KILL_POINT("ring.unlocked");
             reader.give();
             next_writer.give();
+            BULKHEAD_KILL_POINT("ring.woken");
             return outcome::done;
         }
         if (wait.sleeps_next()) {
@@ -170,6 +178,7 @@ outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline u
         wait.remember();
         operation_lock lock(layout_.lock, until, what_);
         if (!lock) return outcome::timed_out;
+        BULKHEAD_KILL_POINT("ring.locked");
         ring_state state = valid_state();
         if (state.used != 0) {
             while (count != count_max && state.used != 0 && take(state, sink)) ++count;
@@ -183,9 +192,12 @@ outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline u
                 writer.decide(layout_.space);
             }
             if (state.used != 0) next_reader.decide(layout_.data);
+            BULKHEAD_KILL_POINT("ring.decided");
             lock.release();
+            BULKHEAD_KILL_POINT("ring.unlocked");
             writer.give();
             next_reader.give();
+            BULKHEAD_KILL_POINT("ring.woken");
             return outcome::done;
         }
         if (state.closed != 0) return outcome::closed;

@@ -1,6 +1,7 @@
 // How one operation of a ring gets the lock, and what it does between its attempts.
 #pragma once
 
+#include "os/kill_point.hpp"
 #include "ring/ring_layout.hpp"
 
 #include <algorithm>
@@ -57,7 +58,9 @@ public:
             spin();
         } else {
             const auto ticket = channel.enlist();
+            BULKHEAD_KILL_POINT("ring.enlisted");
             lock.release();
+            BULKHEAD_KILL_POINT("ring.sleeping");
             channel.sleep(ticket, until_);
             late_ = until_ != detail::wait_for_ever && std::chrono::steady_clock::now() >= until_;
         }

@@ -1,0 +1,78 @@
+// Places where a test can have a process killed: each step of the protocols between processes. Only in
+// a build with BULKHEAD_KILL_POINTS; nothing at all otherwise.
+#pragma once
+
+#ifdef BULKHEAD_KILL_POINTS
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace bulkhead::os {
+
+/// In the order in which a task, a pool, a message meets them.
+inline constexpr std::array worker_kill_points = std::to_array<std::string_view>({
+    "worker.attached",        // it serves tasks
+    "worker.taken",           // a task has begun
+    "worker.run",             // its arguments are decoded
+    "worker.item_done",       // an item of a chunk is committed
+    "worker.encode",          // its function has returned
+    "worker.finish",          // its result is encoded
+    "worker.lent",            // the result lies in the arena
+    "worker.memory_sent",     // its memory is on its way to the parent
+    "worker.result_written",  // complete, not published
+    "worker.published",       // the parent not told
+    "worker.rung",            // told
+    "worker.passed",          // a task that was taken back is passed
+    "worker.asleep",          // has said that it sleeps
+});
+inline constexpr std::array parent_kill_points = std::to_array<std::string_view>({
+    "parent.spawned",     // the process exists, nobody here knows
+    "parent.ready",       // known, takes tasks
+    "parent.placed",      // arguments are where the worker will find them
+    "parent.posted",      // the task is posted, the worker not told
+    "parent.told",        // the worker is told
+    "parent.withdrawn",   // a task is taken back
+    "parent.collected",   // a result is copied out
+    "parent.accepted",    // its future not resolved
+    "parent.resolved",    // its future resolved
+    "parent.condemned",   // a worker got SIGTERM
+    "parent.death_seen",  // a worker is dead
+    "parent.settled",     // its tasks are settled, its successor not started
+});
+inline constexpr std::array ring_kill_points = std::to_array<std::string_view>({
+    "ring.locked",         // has the lock
+    "ring.copied",         // the message is copied
+    "ring.state_written",  // the next state is written, not valid
+    "ring.committed",      // valid, the lock held
+    "ring.decided",        // has decided whom to wake
+    "ring.unlocked",       // has woken nobody
+    "ring.woken",
+    "ring.enlisted",  // is listed as waiting, the lock held
+    "ring.sleeping",  // about to sleep
+});
+
+consteval bool is_kill_point(std::string_view name) {
+    const auto in = [name](const auto& points) {
+        return std::find(points.begin(), points.end(), name) != points.end();
+    };
+    return in(worker_kill_points) || in(parent_kill_points) || in(ring_kill_points);
+}
+
+/// SIGKILL for this process when it comes to the point `name` for the nth time from now on. Also from
+/// the environment: BULKHEAD_KILL_AT=NAME:N; with BULKHEAD_KILL_ONCE=FILE only the process that
+/// succeeds in removing that file dies. One thread at a time.
+void arm_kill_point(std::string_view name, unsigned nth);
+void pass_kill_point(std::string_view name) noexcept;
+
+}  // namespace bulkhead::os
+
+#define BULKHEAD_KILL_POINT(name)                                              \
+    do {                                                                       \
+        static_assert(::bulkhead::os::is_kill_point(name), "not in the list"); \
+        ::bulkhead::os::pass_kill_point(name);                                 \
+    } while (false)
+
+#else
+#define BULKHEAD_KILL_POINT(name) static_cast<void>(0)
+#endif

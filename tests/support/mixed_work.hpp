@@ -1,0 +1,121 @@
+// Tasks of every kind at once, and the check that each ended as it must.
+#pragma once
+
+#include "support/scene.hpp"
+
+#include <map>
+#include <ranges>
+
+namespace test {
+
+inline constexpr std::size_t large_bytes = std::size_t{30} << 20;  // goes through memory of its own
+inline constexpr std::size_t middle_bytes = std::size_t{1} << 20;  // goes through the arena
+
+inline int logged_square(const fs::path& log, int number) {
+    append_line(log, std::to_string(number));
+    return number * number;
+}
+inline std::string logged_echo(const fs::path& log, int number, std::string bytes) {
+    append_line(log, std::to_string(number));
+    return bytes;
+}
+inline std::string logged_fill(const fs::path& log, int number, std::size_t bytes) {
+    append_line(log, std::to_string(number));
+    return std::string(bytes, 'f');
+}
+inline int logged_pause(const fs::path& log, int number) {
+    append_line(log, std::to_string(number));
+    ::usleep(3000);
+    return number * number;
+}
+
+struct outcome_counts {
+    int right = 0;
+    int wrong = 0;
+    int crashed = 0;
+    int cancelled = 0;
+    /// Tasks that ran more than once, or ended well without having run.
+    int miscounted = 0;
+};
+
+/// Tasks small, middle-sized and large, in chunks, cancelled while they wait; one process may die in
+/// between. `log` gets a line for each run of each task.
+inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path& log) {
+    using bulkhead::future;
+    outcome_counts counts;
+    int number = 0;
+    std::map<int, bool> ended_well;  // by number
+    const auto end = [&](int task, auto&& is_right) {
+        try {
+            const bool right = is_right();
+            ++(right ? counts.right : counts.wrong);
+            ended_well[task] = true;
+        } catch (const bulkhead::worker_crashed&) {
+            ++counts.crashed;
+            ended_well[task] = false;
+        } catch (const bulkhead::task_cancelled&) {
+            ++counts.cancelled;
+            ended_well[task] = false;
+        }
+    };
+
+    for (int i = 0; i != 10; ++i, ++number) {
+        auto f = pool.submit(logged_square, log, number);
+        end(number, [&] { return f.get() == number * number; });
+    }
+    std::map<int, future<int>> small;
+    for (int i = 0; i != 40; ++i, ++number) {
+        small[number] = pool.submit(logged_square, log, number);
+    }
+    for (auto& [task, f] : small) {
+        end(task, [&, task = task, &f = f] { return f.get() == task * task; });
+    }
+    // Some wait behind this one and are cancelled there: the worker passes them.
+    const int pausing = number++;
+    auto pause = pool.submit(logged_pause, log, pausing);
+    std::map<int, future<int>> behind;
+    for (int i = 0; i != 12; ++i, ++number) {
+        behind[number] = pool.submit(logged_square, log, number);
+    }
+    for (auto& [task, f] : behind) {
+        if (task % 3 != 0) (void)f.cancel();
+    }
+    end(pausing, [&] { return pause.get() == pausing * pausing; });
+    for (auto& [task, f] : behind) {
+        end(task, [&, task = task, &f = f] { return f.get() == task * task; });
+    }
+    // A worker that has nothing looks at what was taken back from it.
+    {
+        const int last = number++;
+        auto f = pool.submit(logged_square, log, last);
+        end(last, [&] { return f.get() == last * last; });
+    }
+    for (int i = 0; i != 4; ++i, ++number) {
+        const std::string bytes(middle_bytes, static_cast<char>('a' + i));
+        auto f = pool.submit(logged_echo, log, number, bytes);
+        end(number, [&] { return f.get() == bytes; });
+    }
+    for (int i = 0; i != 2; ++i, ++number) {
+        auto f = pool.submit(logged_fill, log, number, large_bytes);
+        end(number, [&] { return f.get() == std::string(large_bytes, 'f'); });
+    }
+    const int first_item = number;
+    number += 60;
+    auto items = pool.map(bulkhead::map_options{.chunk_size = 20}, logged_square,
+                          std::vector<fs::path>(60, log), std::views::iota(first_item, number));
+    int item = first_item;
+    for (auto it = items.begin(); it != items.end(); ++it, ++item) {
+        end(item, [&] { return *it == item * item; });
+    }
+    if (item != number) counts.wrong += number - item;
+
+    std::map<int, int> runs;
+    for (const auto& line : lines_of(log)) ++runs[std::stoi(line)];
+    for (int task = 0; task != number; ++task) {
+        const int ran = runs[task];
+        if (ran > 1 || (ended_well[task] && ran != 1)) ++counts.miscounted;
+    }
+    return counts;
+}
+
+}  // namespace test
