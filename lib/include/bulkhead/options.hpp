@@ -4,6 +4,7 @@
 #pragma once
 
 #include <bulkhead/error.hpp>
+#include <bulkhead/initializer.hpp>
 
 #include <chrono>
 #include <concepts>
@@ -60,6 +61,16 @@ struct process_pool_options {
     std::chrono::nanoseconds task_timeout{0};
     /// Between SIGTERM and SIGKILL.
     std::chrono::nanoseconds kill_grace = std::chrono::milliseconds(500);
+    /// Tasks after which a worker is replaced (a chunk of map() counts as one); 0: never. For code that
+    /// leaks.
+    std::size_t tasks_per_worker_max = 0;
+    /// A worker that has had nothing to do for so long ends, and is started again when there is work;
+    /// 0: never.
+    std::chrono::nanoseconds idle_timeout{0};
+    /// A task run in each new worker before any other. While it runs, the worker takes no tasks. If it
+    /// throws, crashes, or runs longer than task_timeout (or initializer_timeout_default, if that is
+    /// 0), the start has failed; the pool breaks after start_failures_max of these in a row.
+    worker_initializer initializer{};
     /// Worker deaths in a row, with no task finished between, after which the pool stops restarting
     /// and fails what is queued with pool_broken. 0: no limit for deaths inside tasks. Workers that
     /// die or fail while they start break the pool after start_failures_max in a row in any case.
@@ -71,6 +82,7 @@ struct process_pool_options {
 
 /// Failed starts in a row after which a pool is broken.
 inline constexpr unsigned start_failures_max = 5;
+inline constexpr std::chrono::seconds initializer_timeout_default{60};
 
 struct thread_pool_options {
     /// Threads, 0 to workers_max; 0: as many as this process may use CPUs.

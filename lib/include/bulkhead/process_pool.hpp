@@ -103,10 +103,19 @@ public:
     /// when the workers are gone. The futures throw task_cancelled.
     void terminate();
 
+    /// From now on this many workers (1 to workers_max; 0: one per CPU). Workers that are too many end
+    /// after the task they are at; the others keep their processes. Throws usage_error.
+    template <std::integral Count>
+    void resize(Count workers) {
+        resize_to(detail::checked_workers(workers));
+    }
+
     [[nodiscard]] std::vector<worker_info> workers() const;
     [[nodiscard]] pool_stats stats() const;
 
 private:
+    void resize_to(std::int64_t workers);
+
     template <class Task, class F, class... A>
     auto submit_as(detail::when_full full, const task_options& options, F&& f, A&&... args) {
         static_assert(Task::ok && Task::parameters_ok);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 #include <functional>
+#include <limits>
 
 namespace bulkhead::fsm {
 
@@ -58,7 +59,7 @@ std::optional<hand_out> scheduler::next() {
     for (worker_index i = 0; i != count; ++i) {
         const worker_index at = (cursor_ + i) % count;
         const seat& candidate = workers_[at];
-        if (candidate.step != worker_step::ready) continue;
+        if (candidate.step != worker_step::ready || candidate.budget == 0) continue;
         if (candidate.ledger.empty()) {
             chosen = at;
             break;
@@ -75,6 +76,7 @@ std::optional<hand_out> scheduler::next() {
     task.step = task_step::handed;
     task.worker = chosen;
     workers_[chosen].ledger.push_back(task);
+    --workers_[chosen].budget;
     ++handed_;
     return hand_out{&task, chosen};
 }
@@ -98,7 +100,10 @@ void scheduler::wait_again(task_node& task) {
     no_room_ = false;
 }
 
-void scheduler::returned(task_node& task) { wait_again(task); }
+void scheduler::returned(task_node& task) {
+    ++workers_[task.worker].budget;
+    wait_again(task);
+}
 
 void scheduler::finished(task_node& task, std::uint64_t run_ns) {
     seat& by = workers_[task.worker];
@@ -106,7 +111,7 @@ void scheduler::finished(task_node& task, std::uint64_t run_ns) {
     const std::uint64_t bounded = std::clamp<std::uint64_t>(run_ns, 1, std::uint64_t{1} << 50);
     by.mean_run_ns = std::max<std::uint64_t>(
         1, by.mean_run_ns == 0 ? bounded : (3 * by.mean_run_ns + bounded) / 4);
-    deaths_in_row_ = start_kills_ = 0;
+    deaths_in_row_ = start_failures_ = start_kills_ = 0;
     removed(task);
 }
 
@@ -140,7 +145,21 @@ void scheduler::starting(worker_index index) {
 void scheduler::ready(worker_index index) {
     workers_[index].step = worker_step::ready;
     workers_[index].mean_run_ns = 0;
+    workers_[index].budget = limits_.tasks_per_worker_max != 0
+                                 ? limits_.tasks_per_worker_max
+                                 : std::numeric_limits<std::uint64_t>::max();
     no_room_ = false;
+}
+
+void scheduler::retire(worker_index index) { workers_[index].step = worker_step::retiring; }
+
+bool scheduler::is_spent(worker_index index) const {
+    const seat& at = workers_[index];
+    return at.step == worker_step::ready && at.budget == 0 && at.ledger.empty();
+}
+
+void scheduler::grow(std::size_t workers) {
+    if (workers > workers_.size()) workers_.resize(workers);
 }
 
 void scheduler::condemn(worker_index index) { workers_[index].step = worker_step::condemned; }
@@ -177,7 +196,7 @@ worker_index scheduler::overloaded() const {
         const seat& at = workers_[i];
         if (at.step != worker_step::ready) continue;
         if (at.ledger.empty()) {
-            idle = true;
+            idle = idle || at.budget != 0;
         } else if (at.ledger.size() > 1 &&
                    (most == no_worker || at.ledger.size() > workers_[most].ledger.size())) {
             most = i;

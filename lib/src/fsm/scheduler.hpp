@@ -6,9 +6,9 @@
 //               ▲                  │
 //               └──────────────────┘  taken back, or its worker died before it began, or a retry
 //
-//   worker:  absent ──starting()──▶ starting ──ready()──▶ ready ──condemn()──▶ condemned
-//               ▲                       │                   │                      │
-//               └───────died()──────────┴───────────────────┴──────────────────────┘
+//   worker:  absent ──starting()──▶ starting ──ready()──▶ ready ──retire()──▶ retiring
+//               ▲                       │                   │ └──condemn()──▶ condemned
+//               └───────died()──────────┴───────────────────┴─────────┴───────────┘
 #pragma once
 
 #include <cstddef>
@@ -60,7 +60,7 @@ private:
     std::size_t size_ = 0;
 };
 
-enum class worker_step : std::uint8_t { absent, starting, ready, condemned };
+enum class worker_step : std::uint8_t { absent, starting, ready, retiring, condemned };
 
 struct hand_out {
     task_node* task;
@@ -71,7 +71,8 @@ struct hand_out {
 enum class after_death : std::uint8_t { restart, give_up };
 
 struct limits {
-    std::size_t crash_limit = 0;  // 0: none
+    std::uint64_t tasks_per_worker_max = 0;  // 0: none
+    std::size_t crash_limit = 0;             // 0: none
     unsigned start_failures_max = 5;
     /// As start_failures_max, for workers that somebody kills (SIGKILL) while they start: no fault of
     /// the program's, but not for ever either.
@@ -105,8 +106,14 @@ public:
     void starting(worker_index index);
     /// It can take tasks now (they may be posted while it still comes up).
     void ready(worker_index index);
+    /// Nothing more is handed to it; it ends when it has finished what it has.
+    void retire(worker_index index);
+    /// It has had as many tasks as it may and is through with them: to be retired.
+    [[nodiscard]] bool is_spent(worker_index index) const;
     /// Nothing more is handed to it; it is being killed.
     void condemn(worker_index index);
+    /// Room for so many workers; never fewer than before.
+    void grow(std::size_t workers);
     /// It is gone; its ledger must be empty. `expected`: the pool ended it itself; `killed`: by SIGKILL.
     [[nodiscard]] after_death died(worker_index index, bool came_up, bool expected,
                                    bool killed = false);
@@ -130,6 +137,7 @@ private:
         worker_step step = worker_step::absent;
         task_list ledger;
         std::uint64_t mean_run_ns = 0;  // 0: nothing measured yet
+        std::uint64_t budget = 0;       // tasks that it may still be handed
     };
 
     [[nodiscard]] static std::size_t window(const seat& worker) noexcept;

@@ -26,8 +26,9 @@ process_pool_options checked(process_pool_options options) {
         throw usage_error(
             "bulkhead: backlog_max is 0, so no task could ever wait: give at least 1");
     }
-    if (options.task_timeout.count() < 0 || options.kill_grace.count() < 0) {
-        throw usage_error("bulkhead: task_timeout and kill_grace cannot be negative");
+    if (options.task_timeout.count() < 0 || options.kill_grace.count() < 0 ||
+        options.idle_timeout.count() < 0) {
+        throw usage_error("bulkhead: task_timeout, kill_grace and idle_timeout cannot be negative");
     }
     return options;
 }
@@ -37,8 +38,11 @@ process_pool_options checked(process_pool_options options) {
 pool_core::pool_core(process_pool_options options)
     : options_(checked(std::move(options))),
       scheduler_(checked_worker_count(options_.workers),
-                 {.crash_limit = options_.crash_limit, .start_failures_max = start_failures_max}) {
+                 {.tasks_per_worker_max = options_.tasks_per_worker_max,
+                  .crash_limit = options_.crash_limit,
+                  .start_failures_max = start_failures_max}) {
     require_init("process_pool");
+    wanted_ = scheduler_.size();
     for (std::size_t i = 0; i != scheduler_.size(); ++i) {
         seats_.push_back(std::make_unique<seat>(io_));
     }
@@ -71,7 +75,7 @@ std::size_t pool_core::unresolved() const noexcept {
 }
 
 bool pool_core::backlog_full() const noexcept {
-    return unresolved() >= seats_.size() + options_.backlog_max;
+    return unresolved() >= worker_count() + options_.backlog_max;
 }
 
 bool pool_core::on_loop_thread() const noexcept {
@@ -229,6 +233,25 @@ void pool_core::terminate() {
     finish();
 }
 
+void pool_core::resize(std::int64_t workers) {
+    const auto count = checked_worker_count(workers);
+    {
+        const lock held(mutex_);
+        check_open();
+        wanted_ = count;
+    }
+    if (on_loop_thread()) {
+        apply_size();
+        return;
+    }
+    std::promise<void> applied;
+    boost::asio::post(io_, [&] {
+        apply_size();
+        applied.set_value();
+    });
+    applied.get_future().wait();
+}
+
 void pool_core::finish() {
     if (on_loop_thread()) {
         throw usage_error(
@@ -253,17 +276,17 @@ std::vector<worker_info> pool_core::workers() const {
         const lock held(mutex_);
         for (worker_index i = 0; i != seats_.size(); ++i) {
             const seat& at = *seats_[i];
+            if (!is_wanted(i) && !at.box) continue;
             worker_info info;
             info.tasks_done = at.tasks_done;
             info.restarts = at.restarts;
             if (at.box) {
                 info.pid = at.process.pid();
                 if (const auto* running = running_at(i)) info.task_name = running->name();
-                if (!scheduler_.ledger(i).empty()) {
-                    info.state = worker_state::busy;
-                } else {
-                    info.state = at.box->attached() ? worker_state::idle : worker_state::starting;
-                }
+                const bool up = at.box->attached() && at.init_ticket == 0;
+                info.state = !scheduler_.ledger(i).empty() ? worker_state::busy
+                             : up                          ? worker_state::idle
+                                                           : worker_state::starting;
             } else if (scheduler_.step(i) == fsm::worker_step::starting) {
                 info.state = worker_state::starting;
             }

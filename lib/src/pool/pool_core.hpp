@@ -50,12 +50,15 @@ public:
     void join();
     void cancel_queued();
     void terminate();
+    void resize(std::int64_t workers);
     /// Waits for the tasks, ends the workers and the loop. Once.
     void finish();
 
     [[nodiscard]] std::vector<worker_info> workers() const;
     [[nodiscard]] pool_stats stats() const;
-    [[nodiscard]] std::size_t worker_count() const noexcept { return seats_.size(); }
+    [[nodiscard]] std::size_t worker_count() const noexcept {
+        return wanted_.load(std::memory_order_relaxed);
+    }
     /// This process is a fork of the pool's: its threads and workers are not here.
     [[nodiscard]] bool in_a_fork() const noexcept { return os::fork_count() != forks_; }
 
@@ -78,8 +81,12 @@ private:
         boost::asio::steady_timer watch_timer;
         boost::asio::steady_timer restart_timer;
         std::uint64_t watch_due_ns = not_watched;  // CLOCK_MONOTONIC
+        std::uint64_t init_ticket = 0;  // of the initializer while it runs, 0 before and after
+        std::string init_failure;       // why it counts as failed
         bool hung_up = false;
         bool lied = false;
+        bool resting = false;  // ended for want of work; started when there is some
+        std::chrono::steady_clock::time_point idle_since{};
         std::uint64_t tasks_done = 0;
         std::uint64_t restarts = 0;
     };
@@ -143,9 +150,23 @@ private:
     void resolve_all(std::vector<remote_task*>& resolved);
     [[nodiscard]] bool workers_gone() const noexcept;
     void part_with_idle_workers();
+    /// Hangs up on a worker that has no task; kills it when it does not go.
+    void part_with(worker_index worker);
+    /// No more tasks for this worker; it is parted with when it has finished what it has begun.
+    void retire(worker_index worker);
+    void arm_idle();
+    void rest_idle_workers();
+    void apply_size();
 
     // ---- pool_life.cpp: workers' beginnings and ends, on the loop thread
     void start_worker(worker_index worker);
+    /// The worker can take tasks. Under the lock.
+    void now_ready(worker_index worker);
+    /// Posts the initializer. Under the lock.
+    void initialise(worker_index worker);
+    void initialised(collected& result);
+    void fail_initializer(seat& at, const std::string& why);
+    [[nodiscard]] bool is_wanted(worker_index worker) const noexcept { return worker < wanted_; }
     void start_later(worker_index worker);
     void listen(worker_index worker, os::unique_fd death, os::unique_fd bell);
     void kill_worker(worker_index worker);
@@ -164,6 +185,8 @@ private:
     boost::asio::steady_timer retry_timer_{io_};
     boost::asio::steady_timer balance_timer_{io_};
     bool balance_armed_ = false;
+    boost::asio::steady_timer idle_timer_{io_};
+    bool idle_armed_ = false;
     boost::asio::steady_timer audit_timer_{io_};
     bool audit_armed_ = false;
 
@@ -171,7 +194,9 @@ private:
     std::condition_variable room_;
     std::condition_variable idle_;
     fsm::scheduler scheduler_;
-    std::vector<std::unique_ptr<seat>> seats_;
+    std::vector<std::unique_ptr<seat>> seats_;  // the loop thread changes it, under the lock
+    std::atomic<std::size_t> wanted_{0};        // seats from this one on are to be empty
+    std::size_t resting_ = 0;                   // seats that rest
     pool_stats figures_;
     std::uint64_t last_id_ = 0;
     std::size_t resolving_ = 0;  // ended for the scheduler, not yet told to their futures

@@ -36,6 +36,16 @@ void pool_core::dispatch() {
         }
     }
     handed_.store(scheduler_.handed(), std::memory_order_relaxed);
+    if (resting_ != 0 && scheduler_.waiting() != 0) {
+        std::size_t needed = scheduler_.waiting();
+        for (worker_index i = 0; i != seats_.size() && resting_ != 0 && needed != 0; ++i) {
+            if (!seats_[i]->resting) continue;
+            seats_[i]->resting = false;
+            --resting_;
+            --needed;
+            boost::asio::post(io_, [this, i] { start_worker(i); });
+        }
+    }
     if (!audit_armed_ && scheduler_.handed() != 0) {
         audit_armed_ = true;
         boost::asio::post(io_, [this] { arm_audit(); });

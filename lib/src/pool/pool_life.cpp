@@ -3,6 +3,7 @@
 
 #include "os/doorbell.hpp"
 #include "os/kill_point.hpp"
+#include "pool/exception_travel.hpp"
 #include "process/start.hpp"
 
 #include <boost/asio/post.hpp>
@@ -16,6 +17,7 @@ namespace {
 /// After the n-th failed start in a row: this, times 2^n.
 constexpr std::chrono::milliseconds first_back_off{10};
 constexpr unsigned back_off_doublings_max = 6;
+constexpr std::uint64_t no_ticket = ~std::uint64_t{0};
 
 std::string fd_list(const std::vector<int>& fds) {
     std::string text;
@@ -29,7 +31,10 @@ void pool_core::start_worker(worker_index worker) {
     seat& at = *seats_[worker];
     {
         const lock held(mutex_);
-        if (ending_ || broken_) return;
+        if (ending_ || broken_ || !is_wanted(worker) || at.resting || at.box ||
+            scheduler_.step(worker) != fsm::worker_step::absent) {
+            return;
+        }
         scheduler_.starting(worker);
     }
     std::vector<remote_task*> resolved;
@@ -59,10 +64,11 @@ void pool_core::start_worker(worker_index worker) {
             ++at.generation;
             at.hung_up = at.lied = false;
             listen(worker, std::move(death), std::move(bell));
-            scheduler_.ready(worker);
-            BULKHEAD_KILL_POINT("parent.ready");
-            dispatch();
-            arm_balance();
+            if (options_.initializer) {
+                initialise(worker);
+            } else {
+                now_ready(worker);
+            }
         }
         emit({.what = pool_event::kind::worker_started, .pid = pid});
     } catch (const std::exception& cause) {
@@ -76,6 +82,76 @@ void pool_core::start_worker(worker_index worker) {
         wake_waiters(held);
     }
     resolve_all(resolved);
+}
+
+void pool_core::now_ready(worker_index worker) {
+    scheduler_.ready(worker);
+    BULKHEAD_KILL_POINT("parent.ready");
+    seats_[worker]->idle_since = std::chrono::steady_clock::now();
+    if (!is_wanted(worker)) retire(worker);  // resized in between
+    dispatch();
+    arm_balance();
+    arm_idle();
+}
+
+void pool_core::initialise(worker_index worker) {
+    seat& at = *seats_[worker];
+    const auto& call = options_.initializer.call();
+    const channel::payload arguments =
+        call.arguments.shared()
+            ? channel::payload(call.arguments.shared(), call.arguments.size())
+            : channel::payload(call.arguments.bytes());
+    channel::task_envelope envelope;
+    envelope.entry = call.what.entry;
+    envelope.chunk = 0;
+    envelope.takes_stop_token = call.what.takes_stop_token ? 1 : 0;
+    at.init_failure.clear();
+    try {
+        if (!at.box->place_arguments(arguments, envelope)) {
+            throw error("bulkhead: there is no room for the initializer's arguments");
+        }
+        at.init_ticket = at.box->post(envelope);
+    } catch (const error& cause) {
+        at.init_ticket = no_ticket;
+        fail_initializer(at, cause.what());
+        return;
+    }
+    const auto limit =
+        options_.task_timeout.count() != 0 ? options_.task_timeout : initializer_timeout_default;
+    at.watch_timer.expires_after(limit);
+    at.watch_timer.async_wait(
+        [this, worker, generation = at.generation](const boost::system::error_code& cancelled) {
+            if (cancelled) return;
+            const lock held(mutex_);
+            seat& mine = *seats_[worker];
+            if (mine.generation != generation || mine.init_ticket == 0) return;
+            fail_initializer(mine, "bulkhead: the initializer ran longer than its time limit");
+        });
+}
+
+void pool_core::initialised(collected& result) {
+    seat& at = *seats_[result.worker];
+    at.box->release_result(result.ticket, result.envelope);
+    at.box->settled(result.ticket);
+    if (static_cast<channel::result_kind>(result.envelope.kind) == channel::result_kind::value) {
+        at.init_ticket = 0;
+        at.watch_timer.cancel();
+        now_ready(result.worker);
+        return;
+    }
+    std::string why = "bulkhead: the initializer failed: ";
+    try {
+        if (result.failure) std::rethrow_exception(result.failure);
+        throw_remote(result.bytes.bytes(), at.process.pid(), "");
+    } catch (const std::exception& thrown) {
+        why += thrown.what();
+    }
+    fail_initializer(at, why);
+}
+
+void pool_core::fail_initializer(seat& at, const std::string& why) {
+    at.init_failure = why;
+    at.process.signal_group(SIGKILL);  // the rest is done at its end
 }
 
 void pool_core::start_later(worker_index worker) {
@@ -153,8 +229,18 @@ void pool_core::on_death(worker_index worker) {
     lock held(mutex_);
     const process_status status = at.process.reap();
     const pid_t pid = at.process.pid();
-    const bool came_up = at.box->attached();
+    const bool initialising = at.init_ticket != 0;
+    const bool came_up = at.box->attached() && !initialising;
     const bool expected = at.hung_up || scheduler_.step(worker) == fsm::worker_step::condemned;
+    if (initialising && !expected) {
+        start_failure_ = !at.init_failure.empty()
+                             ? at.init_failure
+                             : "bulkhead: a worker process " + status.to_string() +
+                                   " while it ran the initializer";
+    }
+    const bool killed = status.signal() == SIGKILL && at.init_failure.empty();
+    at.init_ticket = 0;
+    at.init_failure.clear();
     settle(worker, status, resolved, events);
     BULKHEAD_KILL_POINT("parent.settled");
     at.death.close();
@@ -166,20 +252,19 @@ void pool_core::on_death(worker_index worker) {
     ++at.generation;
     events.push_back({.what = pool_event::kind::worker_died, .pid = pid, .status = status});
 
-    if (!came_up && !expected) {
+    if (!came_up && !expected && !initialising) {
         start_failure_ = "bulkhead: a worker process " + status.to_string() +
                          " while it started, before it could take a task (does main() call "
                          "bulkhead::init first, and do global constructors work in a worker?)";
     }
-    if (scheduler_.died(worker, came_up, expected, status.signal() == SIGKILL) ==
-        fsm::after_death::give_up) {
+    if (scheduler_.died(worker, came_up, expected, killed) == fsm::after_death::give_up) {
         give_up(came_up ? "bulkhead: " + std::to_string(options_.crash_limit) +
                               " workers died in a row without finishing a task (crash_limit); the "
                               "last one " +
                               status.to_string()
                         : start_failure_,
                 resolved);
-    } else if (!ending_ && !broken_) {
+    } else if (!ending_ && !broken_ && is_wanted(worker) && !at.resting) {
         ++at.restarts;
         ++figures_.restarts;
         start_later(worker);

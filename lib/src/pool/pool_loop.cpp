@@ -119,6 +119,10 @@ void pool_core::accept(std::vector<collected>& batch, std::vector<remote_task*>&
 void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolved) {
     seat& at = *seats_[result.worker];
     const auto& envelope = result.envelope;
+    if (at.init_ticket != 0 && result.ticket == at.init_ticket) {
+        initialised(result);
+        return;
+    }
     remote_task* task = find(result.worker, result.ticket);
     const bool known_kind = envelope.kind >= 1 && envelope.kind <= 3;
     const auto kind = static_cast<channel::result_kind>(envelope.kind);
@@ -144,6 +148,13 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
         task->set_result(kind, std::move(result.bytes), at.process.pid(), envelope.run_ns);
     }
     ended(*task, resolved);
+    if (!scheduler_.ledger(result.worker).empty()) return;
+    if (scheduler_.step(result.worker) == fsm::worker_step::retiring) part_with(result.worker);
+    if (scheduler_.is_spent(result.worker)) retire(result.worker);
+    if (options_.idle_timeout.count() != 0) {
+        at.idle_since = std::chrono::steady_clock::now();
+        arm_idle();
+    }
 }
 
 void pool_core::resolve_all(std::vector<remote_task*>& resolved) {
@@ -245,19 +256,77 @@ void pool_core::arm_balance() {
 
 void pool_core::part_with_idle_workers() {
     for (worker_index i = 0; i != seats_.size(); ++i) {
-        seat& at = *seats_[i];
-        at.restart_timer.cancel();
-        if (!at.box || at.hung_up) continue;
-        at.hung_up = true;
-        at.box->hang_up();
-        if (scheduler_.step(i) == fsm::worker_step::condemned) continue;  // being killed
-        at.kill_timer.expires_after(options_.kill_grace);
-        at.kill_timer.async_wait(
-            [this, i, generation = at.generation](const boost::system::error_code& cancelled) {
-                if (cancelled || seats_[i]->generation != generation) return;
-                seats_[i]->process.signal_group(SIGKILL);
-            });
+        seats_[i]->restart_timer.cancel();
+        if (seats_[i]->box) part_with(i);
     }
+}
+
+void pool_core::part_with(worker_index worker) {
+    seat& at = *seats_[worker];
+    if (at.hung_up) return;
+    at.hung_up = true;
+    at.box->hang_up();
+    if (scheduler_.step(worker) == fsm::worker_step::condemned) return;  // being killed
+    at.kill_timer.expires_after(options_.kill_grace);
+    at.kill_timer.async_wait(
+        [this, worker, generation = at.generation](const boost::system::error_code& cancelled) {
+            if (cancelled || seats_[worker]->generation != generation) return;
+            seats_[worker]->process.signal_group(SIGKILL);
+        });
+}
+
+void pool_core::retire(worker_index worker) {
+    if (scheduler_.step(worker) == fsm::worker_step::ready) {
+        take_back(worker, fsm::window_max);
+        if (scheduler_.step(worker) == fsm::worker_step::ready) scheduler_.retire(worker);
+    }
+    if (scheduler_.ledger(worker).empty()) part_with(worker);
+}
+
+void pool_core::arm_idle() {
+    if (idle_armed_ || options_.idle_timeout.count() == 0) return;
+    idle_armed_ = true;
+    idle_timer_.expires_after(options_.idle_timeout);
+    idle_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+        if (!cancelled) rest_idle_workers();
+    });
+}
+
+void pool_core::rest_idle_workers() {
+    const lock held(mutex_);
+    idle_armed_ = false;
+    if (ending_ || broken_) return;
+    const auto now = std::chrono::steady_clock::now();
+    bool any_left = false;
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        seat& at = *seats_[i];
+        if (!at.box || scheduler_.step(i) != fsm::worker_step::ready) continue;
+        if (scheduler_.ledger(i).empty() && scheduler_.waiting() == 0 &&
+            now - at.idle_since >= options_.idle_timeout) {
+            at.resting = true;
+            ++resting_;
+            retire(i);
+        } else {
+            any_left = true;
+        }
+    }
+    if (any_left) arm_idle();
+}
+
+void pool_core::apply_size() {
+    const lock held(mutex_);
+    while (seats_.size() < wanted_) seats_.push_back(std::make_unique<seat>(io_));
+    scheduler_.grow(seats_.size());
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        seat& at = *seats_[i];
+        if (is_wanted(i)) {
+            boost::asio::post(io_, [this, i] { start_worker(i); });  // if there is none
+            continue;
+        }
+        if (std::exchange(at.resting, false)) --resting_;
+        if (at.box) retire(i);
+    }
+    dispatch();
 }
 
 }  // namespace bulkhead::detail

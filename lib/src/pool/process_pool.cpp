@@ -46,6 +46,8 @@ void process_pool::shutdown(const shutdown_options& options) {
 
 void process_pool::terminate() { core_->terminate(); }
 
+void process_pool::resize_to(std::int64_t workers) { core_->resize(workers); }
+
 std::vector<worker_info> process_pool::workers() const { return core_->workers(); }
 
 pool_stats process_pool::stats() const { return core_->stats(); }

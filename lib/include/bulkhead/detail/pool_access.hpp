@@ -3,24 +3,15 @@
 #pragma once
 
 #include <bulkhead/detail/future_state.hpp>
+#include <bulkhead/detail/submission.hpp>
 #include <bulkhead/detail/task_encoder.hpp>
 #include <bulkhead/options.hpp>
-#include <bulkhead/task.hpp>
 
 #include <memory>
 
 namespace bulkhead::detail {
 
 class pool_core;
-
-/// One task as the core sees it.
-struct submission {
-    code_ref entry;
-    /// Its function takes a std::stop_token: a cancel asks first and kills after the grace.
-    bool takes_stop_token = false;
-    /// Made of several items (task_call::run_chunk).
-    bool chunk = false;
-};
 
 enum class when_full : std::uint8_t { wait, refuse };
 

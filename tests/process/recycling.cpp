@@ -1,0 +1,175 @@
+// Workers that are replaced after so many tasks, that rest, that are added and taken away, and what
+// each does first.
+#include "support/scene.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace {
+
+using namespace test;
+using bulkhead::future;
+using bulkhead::pool_broken;
+using bulkhead::process_pool;
+
+int initialised_with = 0;
+
+void initialise(const fs::path& log, int value) {
+    append_line(log, std::to_string(::getpid()));
+    initialised_with = value;
+}
+int what_was_initialised() { return initialised_with; }
+
+void initialise_by_throwing(const fs::path& log) {
+    append_line(log, "start");
+    throw std::runtime_error("no model file");
+}
+void initialise_by_crashing(const fs::path& log) {
+    append_line(log, "start");
+    ::raise(SIGSEGV);
+}
+void initialise_by_hanging(const fs::path& log) {
+    append_line(log, "start");
+    while (true) ::pause();
+}
+
+pid_t pid_after(std::chrono::microseconds time) {
+    ::usleep(static_cast<useconds_t>(time.count()));
+    return ::getpid();
+}
+
+template <class F>
+void check_broken_by(const scene& at, F initializer, const std::string& cause) {
+    const auto log = at.file("log");
+    process_pool pool({.workers = 2, .task_timeout = 100ms, .initializer = {initializer, log}});
+    std::vector<future<int>> all;
+    try {
+        for (int i = 0; i != 10; ++i) all.push_back(pool.submit(square, i));
+    } catch (const pool_broken&) {  // it was quicker
+    }
+    for (auto& f : all) {
+        const auto error = error_of<pool_broken>(std::move(f));
+        BOOST_TEST(contains(error.what(), cause), error.what());
+    }
+    until([&] { return pool.workers()[0].pid == 0 && pool.workers()[1].pid == 0; });
+    BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_broken);
+    const auto starts = lines_of(log).size();
+    BOOST_TEST(starts >= 1U);
+    BOOST_TEST(starts <= bulkhead::start_failures_max + 1U);  // one may have been under way
+    fs::remove(log);
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(recycling, scene)
+
+BOOST_AUTO_TEST_CASE(a_worker_is_replaced_after_its_number_of_tasks_and_nothing_is_lost) {
+    process_pool pool({.workers = 1, .tasks_per_worker_max = 2});
+    std::vector<future<pid_t>> all;
+    for (int i = 0; i != 10; ++i) all.push_back(pool.submit(whoami));
+    std::vector<pid_t> pids;
+    for (auto& f : all) pids.push_back(f.get());
+    BOOST_TEST(std::set<pid_t>(pids.begin(), pids.end()).size() == 5U);
+    for (std::size_t i = 0; i != 10; i += 2) BOOST_TEST(pids[i] == pids[i + 1]);
+    BOOST_TEST(pool.stats().crashed == 0U);
+    check_balance(pool.stats());
+}
+
+BOOST_AUTO_TEST_CASE(many_tasks_through_short_lived_workers_all_succeed) {
+    process_pool pool({.workers = 2, .tasks_per_worker_max = 7});
+    std::vector<future<int>> all;
+    for (int i = 0; i != 200; ++i) all.push_back(pool.submit(square, i));
+    for (int i = 0; i != 200; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
+    int position = 0;
+    for (const int y : pool.map(square, std::views::iota(0, 500))) {
+        BOOST_TEST(y == position * position);
+        ++position;
+    }
+    BOOST_TEST(position == 500);
+}
+
+BOOST_AUTO_TEST_CASE(idle_workers_rest_and_come_back_when_there_is_work) {
+    process_pool pool({.workers = 2, .idle_timeout = 20ms});
+    for (int round = 0; round != 3; ++round) {
+        BOOST_TEST(pool.submit(square, round).get() == round * round);
+        until([&] {
+            const auto workers = pool.workers();
+            return std::all_of(workers.begin(), workers.end(),
+                               [](const auto& w) { return w.pid == 0; });
+        });
+        BOOST_TEST(pool.workers().size() == 2U);
+    }
+    std::vector<future<pid_t>> both;
+    for (int i = 0; i != 2; ++i) {
+        both.push_back(pool.submit(hold, file("on" + std::to_string(i)), file("go")));
+    }
+    for (int i = 0; i != 2; ++i) await(file("on" + std::to_string(i)));  // both at the same time
+    announce(file("go"));
+    BOOST_TEST(both[0].get() != both[1].get());
+}
+
+BOOST_AUTO_TEST_CASE(an_idle_timeout_of_a_moment_loses_nothing_under_load) {
+    process_pool pool({.workers = 2, .idle_timeout = 1ms});
+    for (int i = 0; i != 300; ++i) {
+        auto f = pool.submit(square, i);
+        if (i % 3 == 0) ::usleep(static_cast<useconds_t>(i % 7 * 500));
+        BOOST_TEST(f.get() == i * i);
+    }
+    check_balance(pool.stats());
+    BOOST_TEST(pool.stats().crashed == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_pool_can_be_resized_under_load_and_survivors_keep_their_processes) {
+    process_pool pool(3);
+    std::atomic<bool> stop{false};
+    std::atomic<int> done{0};
+    std::jthread load([&] {
+        std::vector<future<pid_t>> window;
+        while (!stop) {
+            for (int i = 0; i != 30; ++i) window.push_back(pool.submit(pid_after, 200us));
+            for (auto& f : window) {
+                if (f.get() > 0) ++done;
+            }
+            window.clear();
+        }
+    });
+    auto before = pids_of(pool);
+    for (const int size : {12, 2, 1, 12, 6, 1, 8, 5}) {
+        pool.resize(size);
+        BOOST_TEST(pool.workers().size() >= static_cast<std::size_t>(size));
+        until([&] { return pool.workers().size() == static_cast<std::size_t>(size); });
+        const auto now = pids_of(pool);
+        for (std::size_t i = 0; i != std::min(before.size(), now.size()); ++i) {
+            BOOST_TEST(now[i] == before[i]);
+        }
+        before = now;
+    }
+    stop = true;
+    load.join();
+    BOOST_TEST(done > 0);
+    BOOST_TEST(pool.stats().crashed == 0U);
+    check_balance(pool.stats());
+    BOOST_CHECK_THROW(pool.resize(-1), bulkhead::usage_error);
+    BOOST_CHECK_THROW(pool.resize(4097), bulkhead::usage_error);
+}
+
+BOOST_AUTO_TEST_CASE(each_new_worker_runs_the_initializer_before_its_tasks) {
+    const auto log = file("log");
+    process_pool pool(
+        {.workers = 2, .tasks_per_worker_max = 5, .initializer = {initialise, log, 42}});
+    for (int i = 0; i != 20; ++i) BOOST_TEST(pool.submit(what_was_initialised).get() == 42);
+    pool.shutdown();
+    const auto starts = lines_of(log);
+    BOOST_TEST(starts.size() >= 4U);
+    BOOST_TEST((std::set<std::string>(starts.begin(), starts.end()).size() == starts.size()));
+    BOOST_TEST(pool.stats().submitted == 20U);
+    BOOST_TEST(pool.stats().succeeded == 20U);
+}
+
+BOOST_AUTO_TEST_CASE(an_initializer_that_throws_crashes_or_hangs_breaks_the_pool_with_the_cause) {
+    check_broken_by(*this, initialise_by_throwing, "no model file");
+    check_broken_by(*this, initialise_by_crashing, "SIGSEGV");
+    check_broken_by(*this, initialise_by_hanging, "longer than its time limit");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
