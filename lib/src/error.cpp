@@ -36,6 +36,16 @@ std::string seconds(std::chrono::nanoseconds time) {
     return text;
 }
 
+/// Its last line, as far as it fits into a sentence.
+std::string last_words(std::string_view text) {
+    constexpr std::size_t characters_max = 200;
+    while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+    if (text.empty()) return {};
+    const auto line = text.rfind('\n');
+    if (line != std::string_view::npos) text.remove_prefix(line + 1);
+    return "; its stderr ends with \"" + std::string(text.substr(0, characters_max)) + "\"";
+}
+
 }  // namespace
 
 std::string process_status::to_string() const {
@@ -64,12 +74,13 @@ std::string_view to_string(task_phase phase) noexcept {
 }
 
 worker_crashed::worker_crashed(process_status status, pid_t pid, task_phase phase,
-                               std::string task_name)
-    : error(crash_sentence(status, pid, phase, task_name)),
+                               std::string task_name, std::string stderr_tail)
+    : error(crash_sentence(status, pid, phase, task_name) + last_words(stderr_tail)),
       status_(status),
       pid_(pid),
       phase_(phase),
-      task_name_(std::move(task_name)) {}
+      task_name_(std::move(task_name)),
+      stderr_tail_(std::move(stderr_tail)) {}
 
 task_timeout::task_timeout(std::chrono::nanoseconds timeout, pid_t pid,
                            const std::string& task_name)

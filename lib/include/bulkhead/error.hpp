@@ -112,18 +112,23 @@ enum class task_phase : std::uint8_t { decode = 1, run = 2, encode = 3 };
 /// code: a task that exits has given no result).
 class worker_crashed : public error {
 public:
-    worker_crashed(process_status status, pid_t pid, task_phase phase, std::string task_name);
+    worker_crashed(process_status status, pid_t pid, task_phase phase, std::string task_name,
+                   std::string stderr_tail = {});
 
     [[nodiscard]] const process_status& status() const noexcept { return status_; }
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
     [[nodiscard]] task_phase phase() const noexcept { return phase_; }
     [[nodiscard]] const std::string& task_name() const noexcept { return task_name_; }
+    /// The last lines (at most 4 KiB) that the worker wrote to standard error, perhaps also of tasks
+    /// before this one.
+    [[nodiscard]] const std::string& stderr_tail() const noexcept { return stderr_tail_; }
 
 private:
     process_status status_;
     pid_t pid_;
     task_phase phase_;
     std::string task_name_;
+    std::string stderr_tail_;
 };
 
 /// The task ran longer than its timeout; its worker has been killed and reaped, with the processes

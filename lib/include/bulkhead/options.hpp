@@ -5,6 +5,7 @@
 
 #include <bulkhead/error.hpp>
 #include <bulkhead/initializer.hpp>
+#include <bulkhead/worker_output.hpp>
 
 #include <chrono>
 #include <concepts>
@@ -71,6 +72,8 @@ struct process_pool_options {
     /// throws, crashes, or runs longer than task_timeout (or initializer_timeout_default, if that is
     /// 0), the start has failed; the pool breaks after start_failures_max of these in a row.
     worker_initializer initializer{};
+    /// Where workers' standard output and error go: `inherit`, `discard`, or a callback for each line.
+    output_policy worker_output{};
     /// Worker deaths in a row, with no task finished between, after which the pool stops restarting
     /// and fails what is queued with pool_broken. 0: no limit for deaths inside tasks. Workers that
     /// die or fail while they start break the pool after start_failures_max in a row in any case.

@@ -32,6 +32,8 @@ namespace process_v2 = boost::process::v2;
 /// What happens in the child between fork and exec. Async-signal-safe calls only.
 struct child_setup {
     const std::vector<int>* passed;
+    int out_fd;
+    int err_fd;
     int null_fd;
     pid_t parent;
 
@@ -39,6 +41,9 @@ struct child_setup {
     boost::system::error_code on_setup(Launcher& launcher, const Path&, const Argv&) const {
         // Keeps Boost from closing them; whether they survive the exec is decided below.
         launcher.fd_whitelist.insert(launcher.fd_whitelist.end(), passed->begin(), passed->end());
+        for (const int fd : {out_fd, err_fd}) {
+            if (fd >= 0) launcher.fd_whitelist.push_back(fd);
+        }
         return {};
     }
 
@@ -56,6 +61,8 @@ struct child_setup {
         ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
 
         ::dup2(null_fd, STDIN_FILENO);
+        if (out_fd >= 0) ::dup2(out_fd, STDOUT_FILENO);
+        if (err_fd >= 0) ::dup2(err_fd, STDERR_FILENO);
         ::syscall(SYS_close_range, static_cast<unsigned>(first_passed_fd), ~0U,
                   1U << 2 /* CLOSE_RANGE_CLOEXEC */);
         for (const int fd : *passed) ::fcntl(fd, F_SETFD, 0);
@@ -110,7 +117,7 @@ child spawn_here(const spawn_request& request) {
     const boost::asio::posix::stream_descriptor reactor(context);
     process_v2::posix::default_launcher launcher;
     boost::system::error_code failure;
-    const child_setup setup{&passed, null_fd.get(), ::getpid()};
+    const child_setup setup{&passed, request.out_fd, request.err_fd, null_fd.get(), ::getpid()};
     try {
         launcher(context.get_executor(), failure, executable, argv.data(), setup).detach();
     } catch (const boost::system::system_error& thrown) {

@@ -22,6 +22,9 @@ struct spawn_request {
     std::vector<std::string> arguments;
     /// Become first_passed_fd, first_passed_fd + 1, ... in the child, which has no others.
     std::vector<int> passed_fds;
+    /// Become its standard output and error; -1: what this process has.
+    int out_fd = -1;
+    int err_fd = -1;
 };
 
 /// In a child of spawn(), with the argument that was added: waits until the parent has a hold on it. A

@@ -40,8 +40,8 @@ pool_core::pool_core(process_pool_options options)
       scheduler_(checked_worker_count(options_.workers),
                  {.tasks_per_worker_max = options_.tasks_per_worker_max,
                   .crash_limit = options_.crash_limit,
-                  .start_failures_max = start_failures_max}) {
-    require_init("process_pool");
+                  .start_failures_max = start_failures_max}),
+      relay_((require_init("process_pool"), options_.worker_output)) {
     wanted_ = scheduler_.size();
     for (std::size_t i = 0; i != scheduler_.size(); ++i) {
         seats_.push_back(std::make_unique<seat>(io_));

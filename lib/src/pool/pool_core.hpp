@@ -10,6 +10,7 @@
 #include "fsm/scheduler.hpp"
 #include "os/fork_count.hpp"
 #include "os/spawn.hpp"
+#include "pool/output_relay.hpp"
 #include "pool/remote_task.hpp"
 
 #include <bulkhead/options.hpp>
@@ -74,6 +75,7 @@ private:
 
         std::unique_ptr<channel::compartment> box;  // none: no process
         os::child process;
+        std::shared_ptr<worker_streams> streams;
         std::uint64_t generation = 0;
         boost::asio::posix::stream_descriptor death;  // readable when the process has ended
         boost::asio::posix::stream_descriptor bell;
@@ -129,6 +131,7 @@ private:
     void denounce(worker_index worker);
     [[nodiscard]] remote_task* find(worker_index worker, std::uint64_t ticket) const;
     [[nodiscard]] const remote_task* running_at(worker_index worker) const;
+    [[nodiscard]] std::string running_name(worker_index worker) const;
     void cancel_waiting(std::vector<remote_task*>& resolved);
 
     // ---- pool_loop.cpp: the loop thread
@@ -171,9 +174,13 @@ private:
     void listen(worker_index worker, os::unique_fd death, os::unique_fd bell);
     void kill_worker(worker_index worker);
     void on_death(worker_index worker);
-    void settle(worker_index worker, const process_status& status,
-                std::vector<remote_task*>& resolved, std::vector<pool_event>& events);
-    void settle_one(remote_task& task, worker_index worker, const process_status& status,
+    struct worker_end {
+        process_status status;
+        const std::string& stderr_tail;
+    };
+    void settle(worker_index worker, const worker_end& end, std::vector<remote_task*>& resolved,
+                std::vector<pool_event>& events);
+    void settle_one(remote_task& task, worker_index worker, const worker_end& end,
                     std::vector<remote_task*>& resolved, std::vector<pool_event>& events);
     void give_up(const std::string& cause, std::vector<remote_task*>& resolved);
     void emit(const pool_event& event) noexcept;
@@ -208,6 +215,7 @@ private:
     bool retry_wanted_ = false;
 
     std::atomic<std::size_t> handed_{0};  // scheduler_.handed(), for the loop to look at
+    output_relay relay_;                  // its threads look at what is above
     const unsigned forks_ = os::fork_count();
     std::thread loop_;
     std::atomic<std::thread::id> loop_id_{};

@@ -109,6 +109,13 @@ const remote_task* pool_core::running_at(worker_index worker) const {
     return nullptr;
 }
 
+std::string pool_core::running_name(worker_index worker) const {
+    const lock held(mutex_);
+    if (worker >= seats_.size() || !seats_[worker]->box) return {};
+    const auto* task = running_at(worker);
+    return task != nullptr ? task->name() : std::string();
+}
+
 bool pool_core::has_begun(const remote_task& task) const {
     const auto& box = seats_[task.worker]->box;
     return box && box->at(task.ticket) == channel::progress::begun;

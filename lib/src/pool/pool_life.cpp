@@ -7,6 +7,7 @@
 #include "process/start.hpp"
 
 #include <boost/asio/post.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <algorithm>
 #include <csignal>
@@ -40,11 +41,15 @@ void pool_core::start_worker(worker_index worker) {
     std::vector<remote_task*> resolved;
     try {
         auto box = std::make_unique<channel::compartment>();
+        auto streams = relay_.open([this, worker] { return running_name(worker); });
         auto process =
             os::spawn({.arguments = {program_name(), worker_flag, fd_list(box->worker_fds())},
-                       .passed_fds = box->worker_fds()});
+                       .passed_fds = box->worker_fds(),
+                       .out_fd = streams->out_for_worker(),
+                       .err_fd = streams->err_for_worker()});
         BULKHEAD_KILL_POINT("parent.spawned");
         box->launched();
+        streams->launched(process.pid());
         const pid_t pid = process.pid();
         os::unique_fd death;
         os::unique_fd bell;
@@ -53,6 +58,7 @@ void pool_core::start_worker(worker_index worker) {
             death = os::duplicate(process.pidfd());
             bell = os::duplicate(box->bell());
         } catch (...) {
+            streams->finish();
             process.signal_group(SIGKILL);
             (void)process.reap();
             throw;
@@ -61,6 +67,7 @@ void pool_core::start_worker(worker_index worker) {
             const lock held(mutex_);
             at.box = std::move(box);
             at.process = std::move(process);
+            at.streams = std::move(streams);
             ++at.generation;
             at.hung_up = at.lied = false;
             listen(worker, std::move(death), std::move(bell));
@@ -73,9 +80,12 @@ void pool_core::start_worker(worker_index worker) {
         emit({.what = pool_event::kind::worker_started, .pid = pid});
     } catch (const std::exception& cause) {
         lock held(mutex_);
-        start_failure_ = cause.what();
+        const auto* from_asio = dynamic_cast<const boost::system::system_error*>(&cause);
+        start_failure_ = from_asio == nullptr ? cause.what()
+                                              : "bulkhead: cannot start a worker process: " +
+                                                    os::errno_text(from_asio->code().value());
         if (scheduler_.start_failed(worker) == fsm::after_death::give_up) {
-            give_up(cause.what(), resolved);
+            give_up(start_failure_, resolved);
         } else {
             start_later(worker);
         }
@@ -98,9 +108,8 @@ void pool_core::initialise(worker_index worker) {
     seat& at = *seats_[worker];
     const auto& call = options_.initializer.call();
     const channel::payload arguments =
-        call.arguments.shared()
-            ? channel::payload(call.arguments.shared(), call.arguments.size())
-            : channel::payload(call.arguments.bytes());
+        call.arguments.shared() ? channel::payload(call.arguments.shared(), call.arguments.size())
+                                : channel::payload(call.arguments.bytes());
     channel::task_envelope envelope;
     envelope.entry = call.what.entry;
     envelope.chunk = 0;
@@ -226,6 +235,9 @@ void pool_core::on_death(worker_index worker) {
         accept(batch, resolved);
     }
     std::vector<pool_event> events;
+    const auto streams = std::exchange(at.streams, nullptr);
+    streams->finish();
+    const std::string stderr_tail = streams->stderr_tail();
     lock held(mutex_);
     const process_status status = at.process.reap();
     const pid_t pid = at.process.pid();
@@ -241,7 +253,7 @@ void pool_core::on_death(worker_index worker) {
     const bool killed = status.signal() == SIGKILL && at.init_failure.empty();
     at.init_ticket = 0;
     at.init_failure.clear();
-    settle(worker, status, resolved, events);
+    settle(worker, {status, stderr_tail}, resolved, events);
     BULKHEAD_KILL_POINT("parent.settled");
     at.death.close();
     at.bell.close();
@@ -278,15 +290,15 @@ void pool_core::on_death(worker_index worker) {
     resolve_all(resolved);
 }
 
-void pool_core::settle(worker_index worker, const process_status& status,
+void pool_core::settle(worker_index worker, const worker_end& end,
                        std::vector<remote_task*>& resolved, std::vector<pool_event>& events) {
     // Newest first: what goes back to the backlog goes to its front.
     while (auto* node = scheduler_.ledger(worker).back()) {
-        settle_one(static_cast<remote_task&>(*node), worker, status, resolved, events);
+        settle_one(static_cast<remote_task&>(*node), worker, end, resolved, events);
     }
 }
 
-void pool_core::settle_one(remote_task& task, worker_index worker, const process_status& status,
+void pool_core::settle_one(remote_task& task, worker_index worker, const worker_end& end,
                            std::vector<remote_task*>& resolved, std::vector<pool_event>& events) {
     seat& at = *seats_[worker];
     const auto ticket = task.ticket;
@@ -314,14 +326,15 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const process
     } else {
         events.push_back({.what = pool_event::kind::task_crashed,
                           .pid = pid,
-                          .status = status,
+                          .status = end.status,
                           .task_name = task.name()});
         if (scheduler_.crashed(task)) {
             ++figures_.retried;
             return;
         }
         ++figures_.crashed;
-        error = std::make_exception_ptr(worker_crashed(status, pid, phase, task.name()));
+        error = std::make_exception_ptr(
+            worker_crashed(end.status, pid, phase, task.name(), end.stderr_tail));
     }
     if (task.what.chunk) {
         task.set_partial(at.box->partial_items_of(ticket), std::move(error), pid);

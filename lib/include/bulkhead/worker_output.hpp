@@ -1,0 +1,86 @@
+/// @file
+/// Where the standard output and error of worker processes go.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <sys/types.h>
+#include <type_traits>
+#include <utility>
+
+namespace bulkhead {
+
+/// One line that a worker wrote.
+struct output_line {
+    pid_t pid = 0;
+    std::string
+        task_name{};     ///< of the task that ran when the line was read; empty: none, or unnamed
+    std::string text{};  ///< without its end of line
+    bool is_stderr = false;
+};
+
+namespace detail {
+struct inherit_output {};
+struct discard_output {};
+}  // namespace detail
+
+/// Workers write where this process writes.
+inline constexpr detail::inherit_output inherit{};
+/// What workers write is dropped.
+inline constexpr detail::discard_output discard{};
+
+/// The same two by another name: `.worker_output = worker_output::discard`.
+struct worker_output {
+    static constexpr detail::inherit_output inherit{};
+    static constexpr detail::discard_output discard{};
+};
+
+/// For process_pool_options::worker_output: `inherit`, `discard`, or a callback.
+///
+/// A callback gets each line, as (const output_line&), as (std::string_view line, pid_t,
+/// std::string_view task_name), or as (pid_t, std::string_view task_name, std::string_view line). It is
+/// called by a thread of the pool's own, one call at a time; an exception from it is swallowed.
+///
+/// Whatever is chosen: standard error is read by this process, which keeps the last of it for
+/// worker_crashed::stderr_tail(), and a worker never waits for a slow reader: when more than
+/// unread_output_bytes_max is unread, lines are dropped and a line says how many.
+class output_policy {
+public:
+    output_policy() = default;
+    output_policy(detail::inherit_output) {}                  // NOLINT(google-explicit-constructor)
+    output_policy(detail::discard_output) : keeps_(false) {}  // NOLINT(google-explicit-constructor)
+
+    template <class F>
+    requires std::is_invocable_v<F&, const output_line&> ||
+             std::is_invocable_v<F&, std::string_view, pid_t, std::string_view> ||
+             std::is_invocable_v<F&, pid_t, std::string_view, std::string_view>
+    output_policy(F callback) {  // NOLINT(google-explicit-constructor)
+        if constexpr (std::is_invocable_v<F&, const output_line&>) {
+            callback_ = std::move(callback);
+        } else if constexpr (std::is_invocable_v<F&, std::string_view, pid_t, std::string_view>) {
+            callback_ = [call = std::move(callback)](const output_line& line) mutable {
+                call(std::string_view(line.text), line.pid, std::string_view(line.task_name));
+            };
+        } else {
+            callback_ = [call = std::move(callback)](const output_line& line) mutable {
+                call(line.pid, std::string_view(line.task_name), std::string_view(line.text));
+            };
+        }
+    }
+
+    [[nodiscard]] bool inherits() const noexcept { return keeps_ && !callback_; }
+    [[nodiscard]] bool discards() const noexcept { return !keeps_; }
+    [[nodiscard]] const std::function<void(const output_line&)>& callback() const noexcept {
+        return callback_;
+    }
+
+private:
+    bool keeps_ = true;
+    std::function<void(const output_line&)> callback_{};
+};
+
+/// Of what workers wrote, for a slow reader.
+inline constexpr std::size_t unread_output_bytes_max = std::size_t{4} << 20;
+
+}  // namespace bulkhead
