@@ -3,6 +3,8 @@
 #include "support/scene.hpp"
 
 #include <algorithm>
+#include <new>
+#include <ranges>
 #include <set>
 
 namespace {
@@ -170,6 +172,38 @@ BOOST_AUTO_TEST_CASE(an_initializer_that_throws_crashes_or_hangs_breaks_the_pool
     check_broken_by(*this, initialise_by_throwing, "no model file");
     check_broken_by(*this, initialise_by_crashing, "SIGSEGV");
     check_broken_by(*this, initialise_by_hanging, "longer than its time limit");
+}
+
+// A sanitizer's own memory counts too.
+BOOST_AUTO_TEST_CASE(a_task_that_wants_more_memory_than_its_worker_may_have_fails_alone,
+                     *boost::unit_test::enable_if<!sanitized>()) {
+    process_pool pool({.workers = 1, .worker_memory_max_bytes = 64 << 20});
+    const pid_t pid = pool.submit(whoami).get();
+    for (int round = 0; round != 3; ++round) {
+        auto greedy = pool.submit([] { return std::vector<char>(std::size_t{1} << 30).size(); });
+        auto modest = pool.submit([] { return std::vector<char>(std::size_t{1} << 20).size(); });
+        BOOST_CHECK_THROW((void)greedy.get(), std::bad_alloc);
+        BOOST_TEST(modest.get() == std::size_t{1} << 20);
+    }
+    BOOST_TEST(pool.submit(whoami).get() == pid);
+    BOOST_CHECK_THROW(process_pool({.workers = 1, .worker_memory_max_bytes = 1000}),
+                      bulkhead::usage_error);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_leaks_is_replaced_before_its_tasks_fail,
+                     *boost::unit_test::enable_if<!sanitized>()) {
+    process_pool pool({.workers = 1, .worker_memory_max_bytes = 64 << 20});
+    std::vector<future<pid_t>> all;
+    for (int i = 0; i != 100; ++i) {
+        all.push_back(pool.submit([] {
+            auto* leaked = new std::vector<char>(std::size_t{2} << 20, 'x');
+            return leaked->front() == 'x' ? ::getpid() : 0;
+        }));
+    }
+    std::set<pid_t> pids;
+    for (auto& f : all) pids.insert(f.get());
+    BOOST_TEST(pids.size() >= 4U);
+    BOOST_TEST(pool.stats().crashed == 0U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

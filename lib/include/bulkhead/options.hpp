@@ -65,6 +65,11 @@ struct process_pool_options {
     /// Tasks after which a worker is replaced (a chunk of map() counts as one); 0: never. For code that
     /// leaks.
     std::size_t tasks_per_worker_max = 0;
+    /// Private memory (heap, stacks, anonymous mappings) that a worker may have; 0: no limit. What
+    /// would need more fails while the task runs: std::bad_alloc in C++, a null pointer from malloc. A
+    /// worker that has more than three quarters of it after a task is replaced. At least
+    /// worker_memory_bytes_min.
+    std::uint64_t worker_memory_max_bytes = 0;
     /// A worker that has had nothing to do for so long ends, and is started again when there is work;
     /// 0: never.
     std::chrono::nanoseconds idle_timeout{0};
@@ -82,6 +87,8 @@ struct process_pool_options {
     /// futures. An exception from it is swallowed.
     std::function<void(const pool_event&)> on_event{};
 };
+
+inline constexpr std::uint64_t worker_memory_bytes_min = std::uint64_t{16} << 20;
 
 /// Failed starts in a row after which a pool is broken.
 inline constexpr unsigned start_failures_max = 5;

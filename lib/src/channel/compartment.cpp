@@ -19,12 +19,13 @@ std::uint64_t monotonic_ns() noexcept {
            static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-compartment::compartment()
+compartment::compartment(std::uint64_t worker_memory_max_bytes)
     : memory_fd_(os::make_memfd("bulkhead-compartment", compartment_bytes)),
       memory_(os::map_shared(memory_fd_.get(), compartment_bytes, "a worker's compartment")),
       control_(new(memory_.data()) control_block{}) {
     control_->magic = control_magic;
     control_->arena_bytes_each = arena_bytes;
+    control_->memory_max_bytes = worker_memory_max_bytes;
     std::tie(bell_, worker_bell_) = os::make_doorbell();
     std::tie(lifeline_, worker_lifeline_) = os::make_lifeline();
 }
@@ -41,6 +42,10 @@ void compartment::launched() noexcept {
 
 bool compartment::attached() const noexcept {
     return control_->attached.load(std::memory_order_acquire) != 0;
+}
+
+bool compartment::worn() const noexcept {
+    return control_->worn.load(std::memory_order_relaxed) != 0;
 }
 
 std::byte* compartment::task_arena() const noexcept { return memory_.data() + control_bytes; }

@@ -28,8 +28,8 @@ enum class harvest : std::uint8_t { result, nothing, lied };
 /// that collects. They share two words: `book::withdrawn` and `collect_next_`.
 class compartment {
 public:
-    /// Throws bulkhead::error.
-    compartment();
+    /// `worker_memory_max_bytes` 0: no limit. Throws bulkhead::error.
+    explicit compartment(std::uint64_t worker_memory_max_bytes = 0);
     compartment(const compartment&) = delete;
     compartment& operator=(const compartment&) = delete;
 
@@ -42,6 +42,8 @@ public:
 
     /// True once the worker serves tasks. Any thread.
     [[nodiscard]] bool attached() const noexcept;
+    /// The worker says that it has grown and had better be replaced.
+    [[nodiscard]] bool worn() const noexcept;
     /// Readable when results came while this side slept. Any thread.
     [[nodiscard]] int bell() const noexcept { return bell_.get(); }
 

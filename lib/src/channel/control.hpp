@@ -99,11 +99,11 @@ static_assert(offsetof(slot, taken) == 256);
 struct control_block {
     std::uint64_t magic;
     std::uint64_t arena_bytes_each;
-    std::atomic<std::uint32_t> attached;  // worker: it serves tasks
-    std::atomic<std::uint32_t> reserved;
-    std::atomic<std::uint64_t> stop_ticket;  // parent: this task is asked to stop
-    std::atomic<std::uint64_t>
-        abandon_ticket;  // parent: this chunk may end after the item it is at
+    std::atomic<std::uint32_t> attached;        // worker: it serves tasks
+    std::atomic<std::uint32_t> worn;            // worker: it has grown and had better be replaced
+    std::uint64_t memory_max_bytes;             // parent, before the start; 0: no limit
+    std::atomic<std::uint64_t> stop_ticket;     // parent: this task is asked to stop
+    std::atomic<std::uint64_t> abandon_ticket;  // parent: this chunk may end after its item
 
     // Going to sleep: store `asleep`, fence, look at the next slot once more. Sending: store the
     // slot's state, fence, exchange `asleep`; ring if it was set. One of the two sees the other (both

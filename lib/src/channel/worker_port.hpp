@@ -44,6 +44,13 @@ public:
     /// The block of begin_chunk() is not needed after all.
     void drop_chunk() noexcept;
 
+    /// 0: no limit.
+    [[nodiscard]] std::uint64_t memory_max_bytes() const noexcept {
+        return control_->memory_max_bytes;
+    }
+    /// Asks the parent for a successor.
+    void is_worn() noexcept { control_->worn.store(1, std::memory_order_relaxed); }
+
     [[nodiscard]] bool abandoned() const noexcept;
     [[nodiscard]] bool stop_requested(std::uint64_t ticket) const noexcept;
 

@@ -3,11 +3,39 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
+#include <fcntl.h>
 #include <fstream>
 #include <sched.h>
 #include <sstream>
+#include <sys/resource.h>
+#include <unistd.h>
 
 namespace bulkhead::os {
+void limit_own_memory(std::uint64_t bytes) noexcept {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_DATA, &limit);
+    limit.rlim_cur = std::min<rlim_t>(bytes, limit.rlim_max);
+    limit.rlim_max = limit.rlim_cur;  // a task cannot raise it
+    ::setrlimit(RLIMIT_DATA, &limit);
+}
+
+std::uint64_t own_private_bytes() noexcept {
+    // No stream, which would allocate.
+    char text[128];
+    const unique_fd file(::open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
+    const auto got = ::read(file.get(), text, sizeof text - 1);
+    if (got <= 0) return 0;
+    text[got] = '\0';
+    unsigned long long total = 0;
+    unsigned long long resident = 0;
+    unsigned long long shared = 0;
+    // NOLINTNEXTLINE(cert-err34-c): the kernel's numbers fit
+    if (std::sscanf(text, "%llu %llu %llu", &total, &resident, &shared) != 3) return 0;
+    return (resident - std::min(resident, shared)) *
+           static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
 std::uint64_t resident_bytes(pid_t pid) noexcept {
     try {
         std::ifstream file("/proc/" + std::to_string(pid) + "/statm");

@@ -67,6 +67,11 @@ private:
 /// inherit each other's pipes. Throws pool_broken with the cause.
 [[nodiscard]] child spawn(const spawn_request& request);
 
+/// From now on this process cannot have more private writable memory than this (RLIMIT_DATA): what
+/// would need more fails, std::bad_alloc in C++.
+void limit_own_memory(std::uint64_t bytes) noexcept;
+/// Resident memory of this process that no other shares, 0 when unknown.
+[[nodiscard]] std::uint64_t own_private_bytes() noexcept;
 /// Resident memory of a process, 0 when unknown.
 [[nodiscard]] std::uint64_t resident_bytes(pid_t pid) noexcept;
 

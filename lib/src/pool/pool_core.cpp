@@ -30,6 +30,12 @@ process_pool_options checked(process_pool_options options) {
         options.idle_timeout.count() < 0) {
         throw usage_error("bulkhead: task_timeout, kill_grace and idle_timeout cannot be negative");
     }
+    if (options.worker_memory_max_bytes != 0 &&
+        options.worker_memory_max_bytes < worker_memory_bytes_min) {
+        throw usage_error("bulkhead: worker_memory_max_bytes is " +
+                          std::to_string(options.worker_memory_max_bytes) +
+                          ": a worker needs at least " + std::to_string(worker_memory_bytes_min));
+    }
     return options;
 }
 

@@ -40,7 +40,7 @@ void pool_core::start_worker(worker_index worker) {
     }
     std::vector<remote_task*> resolved;
     try {
-        auto box = std::make_unique<channel::compartment>();
+        auto box = std::make_unique<channel::compartment>(options_.worker_memory_max_bytes);
         auto streams = relay_.open([this, worker] { return running_name(worker); });
         auto process =
             os::spawn({.arguments = {program_name(), worker_flag, fd_list(box->worker_fds())},

@@ -148,6 +148,9 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
         task->set_result(kind, std::move(result.bytes), at.process.pid(), envelope.run_ns);
     }
     ended(*task, resolved);
+    if (at.box->worn() && scheduler_.step(result.worker) == fsm::worker_step::ready) {
+        retire(result.worker);
+    }
     if (!scheduler_.ledger(result.worker).empty()) return;
     if (scheduler_.step(result.worker) == fsm::worker_step::retiring) part_with(result.worker);
     if (scheduler_.is_spent(result.worker)) retire(result.worker);

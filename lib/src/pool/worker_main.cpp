@@ -2,6 +2,7 @@
 #include "pool/worker_main.hpp"
 
 #include "channel/worker_port.hpp"
+#include "os/spawn.hpp"
 #include "pool/chunk_record.hpp"
 #include "pool/exception_travel.hpp"
 
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <deque>
 #include <iostream>
+#include <malloc.h>
 #include <mutex>
 #include <stop_token>
 #include <thread>
@@ -191,6 +193,18 @@ private:
     std::deque<std::shared_ptr<const void>> kept_;
 };
 
+/// Of its limit: a worker that has more after a task is replaced, before the next tasks fail for want of
+/// memory.
+constexpr double worn_at_part = 0.75;
+
+bool has_grown(std::uint64_t memory_max_bytes) {
+    const auto bytes_max =
+        static_cast<std::uint64_t>(worn_at_part * static_cast<double>(memory_max_bytes));
+    if (os::own_private_bytes() < bytes_max) return false;
+    ::malloc_trim(0);  // what is free already is no reason
+    return os::own_private_bytes() >= bytes_max;
+}
+
 }  // namespace
 
 void flush_output() noexcept {
@@ -205,7 +219,11 @@ void flush_output() noexcept {
 void serve(const std::vector<int>& fds) {
     worker_port port(fds);  // never destroyed, nor is the worker: its stop_watcher looks at both
     worker self(port);
-    while (const task_envelope* task = port.next_task()) self.run(*task);
+    if (port.memory_max_bytes() != 0) os::limit_own_memory(port.memory_max_bytes());
+    while (const task_envelope* task = port.next_task()) {
+        self.run(*task);
+        if (port.memory_max_bytes() != 0 && has_grown(port.memory_max_bytes())) port.is_worn();
+    }
     flush_output();
     // Like Python's workers: no destructors of globals, which belong to the program's own end.
     ::_exit(0);
