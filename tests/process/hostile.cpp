@@ -1,0 +1,204 @@
+// Workers that write garbage into all that they share with their parent.
+#include "channel/control.hpp"
+
+#include "support/scene.hpp"
+
+#include <fcntl.h>
+#include <random>
+#include <ranges>
+#include <sstream>
+#include <sys/socket.h>
+
+namespace {
+
+using namespace test;
+using bulkhead::future;
+using bulkhead::process_pool;
+using bulkhead::worker_crashed;
+using bulkhead::channel::compartment_bytes;
+using bulkhead::channel::control_block;
+using bulkhead::channel::control_bytes;
+
+/// The compartment of the worker that this runs in, as any code in it can find it.
+std::byte* own_compartment() {
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+        if (!contains(line, "bulkhead-compartment")) continue;
+        return reinterpret_cast<std::byte*>(std::stoull(line, nullptr, 16));
+    }
+    std::abort();
+}
+
+std::vector<int> own_sockets() {
+    std::vector<int> sockets;
+    for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+        std::error_code ignored;
+        if (contains(fs::read_symlink(entry.path(), ignored).string(), "socket:")) {
+            sockets.push_back(std::stoi(entry.path().filename()));
+        }
+    }
+    return sockets;
+}
+
+/// A word of the kind that goes far: a plausible state, a small number, all ones, anything.
+std::uint64_t spiteful_word(std::mt19937_64& random) {
+    using namespace bulkhead::channel;
+    switch (random() % 5) {
+        case 0:
+            return make_state(random() % 600, static_cast<slot_step>(random() % 10));
+        case 1:
+            return random() % 1024;
+        case 2:
+            return ~std::uint64_t{0} >> random() % 64;
+        case 3:
+            return 0;
+        default:
+            return random();
+    }
+}
+
+/// Overwrites words of the control block and the arenas at random.
+int scribble(std::uint64_t seed, int words) {
+    std::byte* memory = own_compartment();
+    std::mt19937_64 random(seed);
+    for (int i = 0; i != words; ++i) {
+        const std::size_t where = random() % 16 == 0 ? compartment_bytes : control_bytes;
+        const auto word = spiteful_word(random);
+        std::memcpy(memory + random() % (where / 8) * 8, &word, sizeof word);
+    }
+    return words;
+}
+
+/// Rings, and sends what nobody expects: bytes, other sizes, descriptors that are no memory.
+int babble(std::uint64_t seed, int messages) {
+    std::mt19937_64 random(seed);
+    char bytes[512];
+    for (int i = 0; i != messages; ++i) {
+        for (const int to : own_sockets()) {
+            for (auto& byte : bytes) byte = static_cast<char>(random());
+            const int blocking = ::fcntl(to, F_GETFL) & ~O_NONBLOCK;
+            ::fcntl(to, F_SETFL, blocking);
+            if (random() % 2 == 0) {
+                (void)::send(to, bytes, random() % sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+                continue;
+            }
+            iovec part{bytes, random() % 16};
+            alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))]{};
+            msghdr message{};
+            message.msg_iov = &part;
+            message.msg_iovlen = 1;
+            message.msg_control = control;
+            message.msg_controllen = sizeof control;
+            cmsghdr* header = CMSG_FIRSTHDR(&message);
+            header->cmsg_level = SOL_SOCKET;
+            header->cmsg_type = SCM_RIGHTS;
+            header->cmsg_len = CMSG_LEN(2 * sizeof(int));
+            const int fds[] = {to, STDIN_FILENO};
+            std::memcpy(CMSG_DATA(header), fds, sizeof fds);
+            (void)::sendmsg(to, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
+    }
+    return messages;
+}
+
+/// Tries to make the memory smaller under its parent.
+bool truncate_memory() {
+    bool done = false;
+    for (const auto& entry : fs::directory_iterator("/proc/self/map_files")) {
+        std::error_code ignored;
+        if (!contains(fs::read_symlink(entry.path(), ignored).string(), "bulkhead")) continue;
+        done = ::truncate(entry.path().c_str(), 4096) == 0 || done;
+    }
+    return done;
+}
+
+std::string echo(const std::string& text) { return text; }
+
+/// Every other worker's task is right; of the hostile one only that it ends.
+template <class F>
+void check_contained(const scene& at, F hostile, int rounds, int each) {
+    process_pool pool({.workers = 3, .worker_output = bulkhead::discard});
+    for (int round = 0; round != rounds; ++round) {
+        // Two workers are at honest tasks, the third is not.
+        std::vector<future<pid_t>> honest;
+        const auto go = at.file("go" + std::to_string(round));
+        for (int i = 0; i != 2; ++i) {
+            const auto on = at.file("on" + std::to_string(round) + "-" + std::to_string(i));
+            honest.push_back(pool.submit(hold, on, go));
+            await(on);
+        }
+        auto spite = pool.submit(hostile, static_cast<std::uint64_t>(round), each);
+        try {
+            (void)spite.get();
+        } catch (const bulkhead::error&) {  // its worker was killed, or says what it likes
+        } catch (const std::exception&) {
+        }
+        announce(go);
+        for (auto& f : honest) BOOST_TEST(f.get() > 0);
+        // What is handed out from now on is right, whoever runs it.
+        for (int i = 0; i != 6; ++i) {
+            BOOST_TEST(pool.submit(square, i).get() == i * i);
+            const std::string text(static_cast<std::size_t>(i) * 300, 'e');
+            BOOST_TEST(
+                (pool.submit(bulkhead::task_options{.retries = 1}, echo, text).get() == text));
+        }
+    }
+    pool.join();
+    check_balance(pool.stats());
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(hostile, scene)
+
+BOOST_AUTO_TEST_CASE(garbage_in_the_shared_memory_harms_only_the_worker_that_wrote_it) {
+    // A million words.
+    constexpr int rounds = sanitized ? 20 : 50;
+    check_contained(*this, scribble, rounds, 20'000);
+}
+
+BOOST_AUTO_TEST_CASE(a_few_words_of_garbage_harm_only_the_worker_that_wrote_them) {
+    // Few enough that most of what is shared stays plausible.
+    check_contained(*this, scribble, sanitized ? 20 : 100, 30);
+}
+
+BOOST_AUTO_TEST_CASE(garbage_on_the_sockets_harms_only_the_worker_that_sent_it) {
+    check_contained(*this, babble, 10, 2'000);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_cannot_shrink_the_memory_under_its_parent) {
+    process_pool pool(1);
+    BOOST_TEST(!pool.submit(truncate_memory).get());
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_scribbles_while_it_works_never_stops_its_siblings) {
+    process_pool pool({.workers = 2, .worker_output = bulkhead::discard});
+    // A thread in the worker that goes on for as long as the worker lives.
+    auto infected = pool.submit([] {
+        std::thread([] {
+            for (std::uint64_t seed = 0;; ++seed) {
+                (void)scribble(seed, 100);
+                ::usleep(1000);
+            }
+        }).detach();
+    });
+    try {
+        infected.get();
+    } catch (const bulkhead::error&) {
+    }
+    // Tasks at the infected worker may be lost; those with retries come through in the end, and the
+    // pool stays usable when that worker is gone.
+    int right = 0;
+    for (int i = 0; i != 200; ++i) {
+        auto f = pool.submit(bulkhead::task_options{.timeout = 5s, .retries = 3}, square, i);
+        try {
+            if (f.get() == i * i) ++right;
+        } catch (const std::exception&) {
+        }
+    }
+    BOOST_TEST(right > 150);
+    check_balance(pool.stats());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
