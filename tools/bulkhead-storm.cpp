@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <malloc.h>
 #include <random>
 #include <ranges>
 #include <stdexcept>
@@ -34,6 +35,7 @@ constexpr std::uint64_t tasks_max = 1 << 26;
 constexpr std::size_t unread_max = 400;
 constexpr auto hang_after = 60s;
 constexpr auto gone_within = 10s;
+constexpr std::int64_t heap_kib_max = 1024;
 constexpr const char* mark_variable = "BULKHEAD_STORM_MARK";
 
 // ---- what the tasks leave behind: how often each ran
@@ -130,6 +132,7 @@ struct tally {
     std::uint64_t kills = 0;
     std::uint64_t stops = 0;
     std::uint64_t leaked = 0;
+    std::int64_t heap_kib = 0;  // more than before
     std::vector<std::string> notes;
 
     [[nodiscard]] bool clean() const { return wrong + lost + doubled + hangs + leaked == 0; }
@@ -232,13 +235,10 @@ std::size_t descendants() {
     return count;
 }
 
-/// "file + anonymous memory of this process" in MiB.
-double resident_mib() {
-    std::ifstream file("/proc/self/statm");
-    double total = 0;
-    double resident = 0;
-    file >> total >> resident;
-    return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
+/// Bytes that are allocated and not freed, in all arenas.
+std::int64_t heap_bytes() {
+    const auto heap = ::mallinfo2();
+    return static_cast<std::int64_t>(heap.uordblks + heap.hblkhd);
 }
 
 class storm {
@@ -254,6 +254,7 @@ public:
         process_pool(1).submit([] {}).get();
         const auto descriptors_before = open_descriptors();
         const auto names_before = shm_names();
+        const auto heap_before = heap_bytes();
         {
             process_pool pool({.workers = wanted_.workers,
                                .kill_grace = 20ms,
@@ -272,6 +273,11 @@ public:
         while (descendants() != 0 && std::chrono::steady_clock::now() < until) ::usleep(10'000);
         count_leaks("descendants", descendants(), 0);
         check_runs();
+        result_.heap_kib = (heap_bytes() - heap_before) / 1024;
+        if (result_.heap_kib > heap_kib_max) {
+            ++result_.leaked;
+            note(std::to_string(result_.heap_kib) + " KiB of memory left");
+        }
         return result_;
     }
 
@@ -285,7 +291,7 @@ public:
                                     {"timed_out", r.timed_out},   {"cancelled", r.cancelled},
                                     {"wrong", r.wrong},           {"lost", r.lost},
                                     {"doubled", r.doubled},       {"hangs", r.hangs},
-                                    {"leaked", r.leaked}};
+                                    {"leaked", r.leaked},         {"heap_kib", r.heap_kib}};
             std::cout << all << '\n';
         } else {
             std::cout << r.tasks << " tasks, " << r.kills << " kills, " << r.stops
@@ -293,7 +299,7 @@ public:
                       << r.crashed << " crashed, " << r.timed_out << " timed out, " << r.cancelled
                       << " cancelled; " << r.wrong << " wrong, " << r.lost << " lost, " << r.doubled
                       << " doubled, " << r.hangs << " hangs, " << r.leaked
-                      << " leaked; resident at the end " << resident_mib() << " MiB\n";
+                      << " leaked; heap grown by " << r.heap_kib << " KiB\n";
         }
         for (const auto& note : r.notes) std::cerr << "bulkhead-storm: " << note << '\n';
         return r.clean();
@@ -472,6 +478,7 @@ private:
             ++(*count == 0 ? result_.lost : result_.doubled);
             note("a callback was called " + std::to_string(*count) + " times");
         }
+        told_ = {};
     }
 
     storm_options wanted_;

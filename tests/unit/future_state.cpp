@@ -23,6 +23,7 @@ public:
     manual_state() { ++alive; }
     ~manual_state() override { --alive; }
     [[nodiscard]] bool running() const override { return false; }
+    [[nodiscard]] bool failed() const override { return false; }
     [[nodiscard]] bool cancelled() const override { return false; }
     bool cancel() override { return false; }
     void abandon() override {}

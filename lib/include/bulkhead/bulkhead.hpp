@@ -13,3 +13,4 @@
 #include <bulkhead/process_pool.hpp>
 #include <bulkhead/queue.hpp>
 #include <bulkhead/thread_pool.hpp>
+#include <bulkhead/wait.hpp>

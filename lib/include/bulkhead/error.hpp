@@ -55,6 +55,12 @@ public:
     using error::error;
 };
 
+/// as_completed() with a time limit ran out of it.
+class wait_timeout : public error {
+public:
+    using error::error;
+};
+
 /// The task was cancelled: by `future::cancel`, `terminate()`, or `cancel_queued`.
 class task_cancelled : public error {
 public:

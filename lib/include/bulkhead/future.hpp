@@ -38,6 +38,17 @@ private:
     bool ready_;
 };
 
+template <class T>
+class future;
+
+namespace detail {
+/// Null when the future is not valid().
+template <class T>
+[[nodiscard]] future_state* shared_state(const future<T>& of) noexcept {
+    return of.state_.get();
+}
+}  // namespace detail
+
 /// The handle of one task's result: of a process_pool or a thread_pool alike. Move-only. Each future
 /// becomes done exactly once, also when the worker, or the pool, dies; dropping it does not stop the
 /// task. Different futures may be used from different threads; one future by one thread at a time,
@@ -149,6 +160,8 @@ private:
         if (!state_) detail::throw_no_state(member);
         return *state_;
     }
+
+    friend detail::future_state* detail::shared_state<T>(const future<T>& of) noexcept;
 
     detail::state_ptr state_;
 };

@@ -29,6 +29,7 @@ public:
     explicit failed_state(std::exception_ptr error) : error_(std::move(error)) { finish(); }
     [[nodiscard]] bool running() const override { return false; }
     [[nodiscard]] bool cancelled() const override { return false; }
+    [[nodiscard]] bool failed() const override { return true; }
     bool cancel() override { return false; }
     void abandon() override {}
     [[noreturn]] void take(result_reader, void*) override {

@@ -34,6 +34,9 @@ public:
     [[nodiscard]] bool cancelled() const override {
         return done() && outcome_ == outcome::cancelled;
     }
+    [[nodiscard]] bool failed() const override {
+        return done() && (outcome_ == outcome::exception || outcome_ == outcome::failed);
+    }
     bool cancel() override;
     void abandon() override;
     void take(result_reader read, void* out) override;

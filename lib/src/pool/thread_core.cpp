@@ -258,6 +258,8 @@ local_state::~local_state() = default;
 
 bool local_state::running() const { return step_.load() == step::running; }
 
+bool local_state::failed() const { return done() && !was_cancelled_.load() && error_ != nullptr; }
+
 bool local_state::cancelled() const { return done() && was_cancelled_.load(); }
 
 bool local_state::cancel() {

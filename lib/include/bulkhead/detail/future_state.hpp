@@ -43,6 +43,8 @@ public:
     }
     [[nodiscard]] virtual bool running() const = 0;
     [[nodiscard]] virtual bool cancelled() const = 0;
+    /// Ended, neither well nor by a cancel: take() throws.
+    [[nodiscard]] virtual bool failed() const = 0;
     /// See future::cancel.
     virtual bool cancel() = 0;
     /// Nobody wants the result any more: a task that has not started is dropped, one made of several

@@ -26,6 +26,7 @@ public:
 
     [[nodiscard]] bool running() const override;
     [[nodiscard]] bool cancelled() const override;
+    [[nodiscard]] bool failed() const override;
     bool cancel() override;
     void abandon() override;
     void take(result_reader read, void* out) final;
