@@ -57,14 +57,14 @@ std::uint64_t spiteful_word(std::mt19937_64& random) {
     }
 }
 
-/// Overwrites words of the control block and the arenas at random.
-int scribble(std::uint64_t seed, int words) {
+/// Overwrites words of the control block and the arenas at random. Racing with all else is the point.
+__attribute__((no_sanitize("thread"))) int scribble(std::uint64_t seed, int words) {
     std::byte* memory = own_compartment();
     std::mt19937_64 random(seed);
     for (int i = 0; i != words; ++i) {
         const std::size_t where = random() % 16 == 0 ? compartment_bytes : control_bytes;
-        const auto word = spiteful_word(random);
-        std::memcpy(memory + random() % (where / 8) * 8, &word, sizeof word);
+        *reinterpret_cast<volatile std::uint64_t*>(memory + random() % (where / 8) * 8) =
+            spiteful_word(random);
     }
     return words;
 }

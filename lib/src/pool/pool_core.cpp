@@ -241,21 +241,24 @@ void pool_core::terminate() {
 
 void pool_core::resize(std::int64_t workers) {
     const auto count = checked_worker_count(workers);
+    std::promise<void> applied;
     {
+        // Under one lock with the check, so that finish() comes after the handler.
         const lock held(mutex_);
         check_open();
         wanted_ = count;
+        if (!on_loop_thread()) {
+            boost::asio::post(io_, [&] {
+                apply_size();
+                applied.set_value();
+            });
+        }
     }
     if (on_loop_thread()) {
         apply_size();
-        return;
+    } else {
+        applied.get_future().wait();
     }
-    std::promise<void> applied;
-    boost::asio::post(io_, [&] {
-        apply_size();
-        applied.set_value();
-    });
-    applied.get_future().wait();
 }
 
 void pool_core::finish() {
@@ -273,6 +276,7 @@ void pool_core::finish() {
         part_with_idle_workers();
     });
     if (loop_.joinable()) loop_.join();
+    io_.poll();  // a resize() may wait for its handler
     finished_ = true;
 }
 
