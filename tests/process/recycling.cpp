@@ -175,7 +175,7 @@ BOOST_AUTO_TEST_CASE(an_initializer_that_throws_crashes_or_hangs_breaks_the_pool
 }
 
 BOOST_AUTO_TEST_CASE(a_task_that_wants_more_memory_than_its_worker_may_have_fails_alone) {
-    if (sanitized) return;  // a sanitizer\'s own memory counts too
+    if (sanitized) return;  // a sanitizer's own memory counts too
     process_pool pool({.workers = 1, .worker_memory_max_bytes = 64 << 20});
     const pid_t pid = pool.submit(whoami).get();
     for (int round = 0; round != 3; ++round) {
@@ -190,7 +190,7 @@ BOOST_AUTO_TEST_CASE(a_task_that_wants_more_memory_than_its_worker_may_have_fail
 }
 
 BOOST_AUTO_TEST_CASE(a_worker_that_leaks_is_replaced_before_its_tasks_fail) {
-    if (sanitized) return;  // a sanitizer\'s own memory counts too
+    if (sanitized) return;  // a sanitizer's own memory counts too
     process_pool pool({.workers = 1, .worker_memory_max_bytes = 64 << 20});
     std::vector<future<pid_t>> all;
     for (int i = 0; i != 100; ++i) {
