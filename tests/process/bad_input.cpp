@@ -196,4 +196,11 @@ BOOST_AUTO_TEST_CASE(a_program_that_ignores_sigchld_can_use_pools_and_is_told_no
     BOOST_TEST(content(file("told")) == "49 crashed 64 unknown");
 }
 
+BOOST_AUTO_TEST_CASE(a_program_whose_stderr_nobody_reads_survives_what_its_workers_write) {
+    program one(*this, "unusual_start", {"broken_stderr", file("told")});
+    const auto status = one.wait();
+    BOOST_TEST(status.success(), status.to_string());
+    BOOST_TEST(content(file("told")) == "49 crashed 64 known");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -275,4 +275,18 @@ BOOST_AUTO_TEST_CASE(ways_to_die_are_told_apart) {
     check_works(pool);
 }
 
+BOOST_AUTO_TEST_CASE(tasks_at_a_stopped_worker_that_has_not_begun_them_run_elsewhere) {
+    process_pool pool(2);
+    const auto pids = pids_of(pool);
+    ::kill(pids[0], SIGSTOP);
+    // One of them lands at the stopped worker, which has nothing else to do.
+    std::vector<future<pid_t>> all;
+    for (int i = 0; i != 20; ++i) all.push_back(pool.submit(whoami));
+    for (auto& f : all) BOOST_TEST(f.get() == pids[1]);
+    ::kill(pids[0], SIGCONT);
+    // It takes part again.
+    until([&] { return pool.submit(whoami).get() == pids[0]; });
+    BOOST_TEST(pool.stats().restarts == 0U);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -205,4 +205,18 @@ BOOST_AUTO_TEST_CASE(a_worker_that_leaks_is_replaced_before_its_tasks_fail) {
     BOOST_TEST(pool.stats().crashed == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(a_worker_resized_away_and_back_while_it_initialises_costs_no_task) {
+    const auto go = file("go");
+    process_pool pool(
+        {.workers = 3, .initializer = {[](const fs::path& may_end) { await(may_end); }, go}});
+    pool.resize(1);
+    pool.resize(3);
+    announce(go);
+    std::vector<future<pid_t>> all;
+    for (int i = 0; i != 300; ++i) all.push_back(pool.submit(pid_after, 2ms));
+    for (auto& f : all) BOOST_TEST(f.get() > 0);
+    BOOST_TEST(pool.stats().crashed == 0U);
+    until([&] { return pids_of(pool).size() == 3; });
+}
+
 BOOST_AUTO_TEST_SUITE_END()

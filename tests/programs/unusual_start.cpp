@@ -1,4 +1,4 @@
-// unusual_start closed_stdio|ignored_sigchld RESULT: uses pools and processes in a program that was
+// unusual_start closed_stdio|ignored_sigchld|broken_stderr RESULT: uses pools and processes in a program that was
 // started so, and says in the file RESULT how it went.
 #include <bulkhead/bulkhead.hpp>
 
@@ -11,7 +11,12 @@
 namespace {
 
 int square(int x) { return x * x; }
-void crash() { ::raise(SIGSEGV); }
+void crash() {
+    for (int i = 0; i != 1000; ++i) {
+        [[maybe_unused]] const auto written = ::write(STDERR_FILENO, "last words\n", 11);
+    }
+    ::raise(SIGSEGV);
+}
 
 /// In words, what became of the process's status.
 std::string end_of(bulkhead::process one) {
@@ -41,6 +46,12 @@ int main(int argc, char** argv) {
     if (argc != 3) return 2;
     if (argv[1] == std::string("closed_stdio")) {
         for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::close(fd);
+    } else if (argv[1] == std::string("broken_stderr")) {
+        int ends[2];
+        if (::pipe(ends) != 0) return 2;
+        ::dup2(ends[1], STDERR_FILENO);
+        ::close(ends[0]);
+        ::close(ends[1]);
     } else {
         std::signal(SIGCHLD, SIG_IGN);
     }

@@ -48,6 +48,10 @@ bool compartment::worn() const noexcept {
     return control_->worn.load(std::memory_order_relaxed) != 0;
 }
 
+void compartment::use_again() noexcept {
+    if (control_->worn.exchange(0, std::memory_order_relaxed) != 0) os::ring(bell_.get());
+}
+
 std::byte* compartment::task_arena() const noexcept { return memory_.data() + control_bytes; }
 std::byte* compartment::result_arena() const noexcept { return task_arena() + arena_bytes; }
 
@@ -172,6 +176,11 @@ progress compartment::at(std::uint64_t ticket) const noexcept {
     if (has_begun(step_of(state))) return progress::begun;
     if (step_of(state) == slot_step::posted) return progress::waiting;
     return step_of(state) == slot_step::published ? progress::published : progress::lied;
+}
+
+bool compartment::has_passed(std::uint64_t ticket) const noexcept {
+    return slot_of(ticket).state.load(std::memory_order_acquire) ==
+           make_state(ticket, slot_step::passed);
 }
 
 task_phase compartment::phase_of(std::uint64_t ticket) const noexcept {

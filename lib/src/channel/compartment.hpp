@@ -44,6 +44,8 @@ public:
     [[nodiscard]] bool attached() const noexcept;
     /// The worker says that it has grown and had better be replaced.
     [[nodiscard]] bool worn() const noexcept;
+    /// It serves on all the same.
+    void use_again() noexcept;
     /// Readable when results came while this side slept. Any thread.
     [[nodiscard]] int bell() const noexcept { return bell_.get(); }
 
@@ -64,6 +66,8 @@ public:
     /// The task's result has been collected and checked: its slot may be used again.
     void settled(std::uint64_t ticket) noexcept;
     [[nodiscard]] progress at(std::uint64_t ticket) const noexcept;
+    /// Whether the worker has seen that this ticket, the last one, was taken back.
+    [[nodiscard]] bool has_passed(std::uint64_t ticket) const noexcept;
     /// The step that `at` calls begun.
     [[nodiscard]] task_phase phase_of(std::uint64_t ticket) const noexcept;
     /// CLOCK_MONOTONIC when the worker began the task (or item) it is at, or so it says.

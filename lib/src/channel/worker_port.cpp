@@ -40,7 +40,7 @@ worker_port::worker_port(const std::vector<int>& fds)
 }
 
 bool worker_port::something_to_do() const noexcept {
-    return ticket_of(current().state.load(std::memory_order_acquire)) >= ticket_;
+    return !is_done() && ticket_of(current().state.load(std::memory_order_acquire)) >= ticket_;
 }
 
 bool worker_port::sleep() {
@@ -63,6 +63,10 @@ bool worker_port::sleep() {
 const task_envelope* worker_port::next_task() {
     os::spinner spinner(spin_before_sleep);
     while (true) {
+        if (is_done()) {  // what is posted goes elsewhere
+            if (!sleep()) return nullptr;
+            continue;
+        }
         slot& at = current();
         auto state = at.state.load(std::memory_order_acquire);
         if (state == make_state(ticket_, slot_step::posted)) {

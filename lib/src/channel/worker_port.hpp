@@ -48,7 +48,7 @@ public:
     [[nodiscard]] std::uint64_t memory_max_bytes() const noexcept {
         return control_->memory_max_bytes;
     }
-    /// Asks the parent for a successor.
+    /// Asks the parent for a successor: with the result that is given next, this worker is done.
     void is_worn() noexcept { control_->worn.store(1, std::memory_order_relaxed); }
 
     [[nodiscard]] bool abandoned() const noexcept;
@@ -56,6 +56,9 @@ public:
 
 private:
     [[nodiscard]] slot& current() const noexcept { return control_->slots[ticket_ % slots_max]; }
+    [[nodiscard]] bool is_done() const noexcept {
+        return control_->worn.load(std::memory_order_relaxed) != 0;
+    }
     [[nodiscard]] bool something_to_do() const noexcept;
     void sweep_taken();
     [[nodiscard]] bool lend(result_envelope& result, std::span<const std::byte> bytes);

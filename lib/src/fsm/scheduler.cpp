@@ -59,7 +59,9 @@ std::optional<hand_out> scheduler::next() {
     for (worker_index i = 0; i != count; ++i) {
         const worker_index at = (cursor_ + i) % count;
         const seat& candidate = workers_[at];
-        if (candidate.step != worker_step::ready || candidate.budget == 0) continue;
+        if (candidate.step != worker_step::ready || candidate.budget == 0 || candidate.suspended) {
+            continue;
+        }
         if (candidate.ledger.empty()) {
             chosen = at;
             break;
@@ -145,9 +147,15 @@ void scheduler::starting(worker_index index) {
 void scheduler::ready(worker_index index) {
     workers_[index].step = worker_step::ready;
     workers_[index].mean_run_ns = 0;
+    workers_[index].suspended = false;
     workers_[index].budget = limits_.tasks_per_worker_max != 0
                                  ? limits_.tasks_per_worker_max
                                  : std::numeric_limits<std::uint64_t>::max();
+    no_room_ = false;
+}
+
+void scheduler::suspend(worker_index index, bool suspended) {
+    workers_[index].suspended = suspended;
     no_room_ = false;
 }
 
@@ -196,7 +204,7 @@ worker_index scheduler::overloaded() const {
         const seat& at = workers_[i];
         if (at.step != worker_step::ready) continue;
         if (at.ledger.empty()) {
-            idle = idle || at.budget != 0;
+            idle = idle || (at.budget != 0 && !at.suspended);
         } else if (at.ledger.size() > 1 &&
                    (most == no_worker || at.ledger.size() > workers_[most].ledger.size())) {
             most = i;

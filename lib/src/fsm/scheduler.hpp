@@ -106,6 +106,8 @@ public:
     void starting(worker_index index);
     /// It can take tasks now (they may be posted while it still comes up).
     void ready(worker_index index);
+    /// Nothing more is handed to it while it does not move.
+    void suspend(worker_index index, bool suspended);
     /// Nothing more is handed to it; it ends when it has finished what it has.
     void retire(worker_index index);
     /// It has had as many tasks as it may and is through with them: to be retired.
@@ -138,6 +140,7 @@ private:
         task_list ledger;
         std::uint64_t mean_run_ns = 0;  // 0: nothing measured yet
         std::uint64_t budget = 0;       // tasks that it may still be handed
+        bool suspended = false;
     };
 
     [[nodiscard]] static std::size_t window(const seat& worker) noexcept;

@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <unistd.h>
 
 namespace bulkhead::detail {
@@ -18,6 +21,8 @@ namespace {
 constexpr int pipe_bytes = 1 << 20;
 /// A line without an end is passed on in parts.
 constexpr std::size_t line_bytes_max = 64 * 1024;
+/// How long a non-blocking standard error may stay full.
+constexpr int write_patience_ms = 1000;
 /// Reads before the reading thread looks at other workers.
 constexpr int reads_in_a_row = 64;
 
@@ -33,10 +38,21 @@ std::pair<os::unique_fd, os::unique_fd> make_pipe() {
     return {std::move(here), std::move(there)};
 }
 
+/// Signals are the program's affair, and SIGPIPE would end it for what a worker wrote.
+void block_signals() noexcept {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+}
+
 void write_all(int fd, std::string_view bytes) noexcept {
     while (!bytes.empty()) {
         const auto written = ::write(fd, bytes.data(), bytes.size());
         if (written < 0 && errno == EINTR) continue;
+        if (written < 0 && errno == EAGAIN) {  // somebody has made it non-blocking
+            pollfd room{fd, POLLOUT, 0};
+            if (::poll(&room, 1, write_patience_ms) > 0) continue;
+        }
         if (written <= 0) return;
         bytes.remove_prefix(static_cast<std::size_t>(written));
     }
@@ -156,8 +172,14 @@ std::string worker_streams::stderr_tail() const {
 output_relay::output_relay(output_policy policy) : policy_(std::move(policy)) {
     // Makes the context's descriptors now: a lack of them is told by the pool's constructor.
     const boost::asio::posix::stream_descriptor reactor(io_);
-    reader_ = std::thread([this] { io_.run(); });
-    deliverer_ = std::thread([this] { deliver(); });
+    reader_ = std::thread([this] {
+        block_signals();
+        io_.run();
+    });
+    deliverer_ = std::thread([this] {
+        block_signals();
+        deliver();
+    });
 }
 
 output_relay::~output_relay() {

@@ -276,7 +276,8 @@ void pool_core::finish() {
         part_with_idle_workers();
     });
     if (loop_.joinable()) loop_.join();
-    io_.poll();  // a resize() may wait for its handler
+    loop_id_.store({});  // another thread may get the same id
+    io_.poll();          // a resize() may wait for its handler
     finished_ = true;
 }
 

@@ -86,9 +86,12 @@ private:
         std::uint64_t init_ticket = 0;  // of the initializer while it runs, 0 before and after
         std::string init_failure;       // why it counts as failed
         bool hung_up = false;
-        bool lied = false;
-        bool resting = false;  // ended for want of work; started when there is some
+        std::atomic<bool> lied{false};  // set under the lock, or by the loop thread
+        bool resting = false;           // ended for want of work; started when there is some
         std::chrono::steady_clock::time_point idle_since{};
+        std::chrono::steady_clock::time_point started_at{};
+        std::uint64_t waiting_ticket = 0;  // its oldest task at the last audit, not begun then
+        std::uint64_t stalled_ticket = 0;  // the task that it did not begin: it gets no more
         std::uint64_t tasks_done = 0;
         std::uint64_t restarts = 0;
     };
@@ -147,6 +150,8 @@ private:
     /// Looks now and then, while tasks are at workers, whether these keep to the protocol.
     void audit();
     void arm_audit();
+    /// Takes tasks from a worker that has not begun its oldest one since the last audit.
+    void look_for_stall(worker_index worker);
     /// nullopt when the envelope lies.
     [[nodiscard]] std::optional<collected> read_result(worker_index worker, std::uint64_t ticket,
                                                        const channel::result_envelope& envelope);
@@ -167,11 +172,12 @@ private:
     void now_ready(worker_index worker);
     /// Posts the initializer. Under the lock.
     void initialise(worker_index worker);
+    void watch_initializer(worker_index worker, std::chrono::steady_clock::time_point last);
     void initialised(collected& result);
     void fail_initializer(seat& at, const std::string& why);
     [[nodiscard]] bool is_wanted(worker_index worker) const noexcept { return worker < wanted_; }
     void start_later(worker_index worker);
-    void listen(worker_index worker, os::unique_fd death, os::unique_fd bell);
+    void listen(worker_index worker);
     void kill_worker(worker_index worker);
     void on_death(worker_index worker);
     struct worker_end {

@@ -36,8 +36,13 @@ void pool_core::dispatch() {
         }
     }
     handed_.store(scheduler_.handed(), std::memory_order_relaxed);
-    if (resting_ != 0 && scheduler_.waiting() != 0) {
-        std::size_t needed = scheduler_.waiting();
+    std::size_t behind = 0;  // tasks that wait behind another at a worker
+    for (worker_index i = 0; resting_ != 0 && i != seats_.size(); ++i) {
+        const auto there = scheduler_.ledger(i).size();
+        if (there > 1) behind += there - 1;
+    }
+    if (resting_ != 0 && scheduler_.waiting() + behind != 0) {
+        std::size_t needed = scheduler_.waiting() + behind;
         for (worker_index i = 0; i != seats_.size() && resting_ != 0 && needed != 0; ++i) {
             if (!seats_[i]->resting) continue;
             seats_[i]->resting = false;

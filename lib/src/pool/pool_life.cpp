@@ -57,7 +57,13 @@ void pool_core::start_worker(worker_index worker) {
             // Duplicates: Asio closes what it is given.
             death = os::duplicate(process.pidfd());
             bell = os::duplicate(box->bell());
+            at.death.assign(death.get());
+            (void)death.release();
+            at.bell.assign(bell.get());
+            (void)bell.release();
         } catch (...) {
+            boost::system::error_code ignored;
+            at.death.close(ignored);
             streams->finish();
             process.signal_group(SIGKILL);
             (void)process.reap();
@@ -69,8 +75,11 @@ void pool_core::start_worker(worker_index worker) {
             at.process = std::move(process);
             at.streams = std::move(streams);
             ++at.generation;
-            at.hung_up = at.lied = false;
-            listen(worker, std::move(death), std::move(bell));
+            at.hung_up = false;
+            at.lied = false;
+            at.waiting_ticket = at.stalled_ticket = 0;
+            at.started_at = std::chrono::steady_clock::now();
+            listen(worker);
             if (options_.initializer) {
                 initialise(worker);
             } else {
@@ -98,7 +107,7 @@ void pool_core::now_ready(worker_index worker) {
     scheduler_.ready(worker);
     BULKHEAD_KILL_POINT("parent.ready");
     seats_[worker]->idle_since = std::chrono::steady_clock::now();
-    if (!is_wanted(worker)) retire(worker);  // resized in between
+    if (!is_wanted(worker) || seats_[worker]->hung_up) retire(worker);  // resized in between
     dispatch();
     arm_balance();
     arm_idle();
@@ -125,26 +134,44 @@ void pool_core::initialise(worker_index worker) {
         fail_initializer(at, cause.what());
         return;
     }
-    const auto limit =
+    watch_initializer(worker, std::chrono::steady_clock::now() + initializer_timeout_default);
+}
+
+void pool_core::watch_initializer(worker_index worker, std::chrono::steady_clock::time_point last) {
+    seat& at = *seats_[worker];
+    const std::chrono::nanoseconds limit =
         options_.task_timeout.count() != 0 ? options_.task_timeout : initializer_timeout_default;
     at.watch_timer.expires_after(limit);
-    at.watch_timer.async_wait(
-        [this, worker, generation = at.generation](const boost::system::error_code& cancelled) {
-            if (cancelled) return;
-            const lock held(mutex_);
-            seat& mine = *seats_[worker];
-            if (mine.generation != generation || mine.init_ticket == 0) return;
+    at.watch_timer.async_wait([this, worker, limit, last, generation = at.generation](
+                                  const boost::system::error_code& cancelled) {
+        if (cancelled) return;
+        const lock held(mutex_);
+        seat& mine = *seats_[worker];
+        if (mine.generation != generation || mine.init_ticket == 0) return;
+        // The clock starts with the initializer, not with the process.
+        const auto now = channel::monotonic_ns();
+        const bool late = mine.box->at(mine.init_ticket) != channel::progress::waiting &&
+                          now - std::min(now, mine.box->started_ns()) >=
+                              static_cast<std::uint64_t>(limit.count());
+        if (late || std::chrono::steady_clock::now() >= last) {
             fail_initializer(mine, "bulkhead: the initializer ran longer than its time limit");
-        });
+        } else {
+            watch_initializer(worker, last);
+        }
+    });
 }
 
 void pool_core::initialised(collected& result) {
     seat& at = *seats_[result.worker];
     at.box->release_result(result.ticket, result.envelope);
     at.box->settled(result.ticket);
+    if (!at.init_failure.empty() || scheduler_.step(result.worker) != fsm::worker_step::starting) {
+        return;  // it is being killed already
+    }
     if (static_cast<channel::result_kind>(result.envelope.kind) == channel::result_kind::value) {
         at.init_ticket = 0;
         at.watch_timer.cancel();
+        at.box->use_again();  // what the initializer needs is no wear
         now_ready(result.worker);
         return;
     }
@@ -177,10 +204,8 @@ void pool_core::start_later(worker_index worker) {
     });
 }
 
-void pool_core::listen(worker_index worker, os::unique_fd death, os::unique_fd bell) {
+void pool_core::listen(worker_index worker) {
     seat& at = *seats_[worker];
-    at.death.assign(death.release());
-    at.bell.assign(bell.release());
     at.death.async_wait(
         boost::asio::posix::stream_descriptor::wait_read,
         [this, worker, generation = at.generation](const boost::system::error_code& cancelled) {

@@ -19,6 +19,8 @@ constexpr std::size_t batch_max = 128;
 constexpr unsigned rounds_per_poll = 64;
 /// Between two looks at the protocol.
 constexpr std::chrono::milliseconds audit_every{250};
+/// A worker that does not serve tasks by then has failed to start.
+constexpr std::chrono::seconds start_time_max{60};
 /// How long a task must have run before the tasks that wait behind it are given to idle workers.
 constexpr std::chrono::milliseconds balance_after{1};
 
@@ -218,15 +220,53 @@ void pool_core::audit() {
     const lock held(mutex_);
     audit_armed_ = false;
     for (worker_index i = 0; i != seats_.size(); ++i) {
-        seat& at = *seats_[i];
-        if (scheduler_.step(i) == fsm::worker_step::ready && at.box && !at.box->consistent()) {
+        if (!seats_[i]->box || scheduler_.step(i) != fsm::worker_step::ready) continue;
+        if (!seats_[i]->box->consistent()) {
             denounce(i);
+        } else if (seats_[i]->box->worn()) {
+            retire(i);
+        } else {
+            look_for_stall(i);
         }
     }
-    if (scheduler_.handed() != 0) {
+    dispatch();
+    arm_balance();
+    const bool any_stalled = std::any_of(seats_.begin(), seats_.end(), [](const auto& at) {
+        return at->box && at->stalled_ticket != 0;
+    });
+    if (!audit_armed_ && (scheduler_.handed() != 0 || any_stalled)) {
         audit_armed_ = true;
         arm_audit();
     }
+}
+
+void pool_core::look_for_stall(worker_index worker) {
+    seat& at = *seats_[worker];
+    if (at.stalled_ticket != 0) {
+        if (at.box->has_passed(at.stalled_ticket)) {
+            at.stalled_ticket = 0;
+            scheduler_.suspend(worker, false);
+        } else if (!at.box->attached() &&
+                   std::chrono::steady_clock::now() - at.started_at > start_time_max) {
+            at.process.signal_group(SIGKILL);  // hangs before it serves: a start that failed
+        }
+        return;
+    }
+    auto* node = scheduler_.ledger(worker).front();
+    const auto* oldest = static_cast<const remote_task*>(node);
+    const bool waits =
+        oldest != nullptr && at.box->at(oldest->ticket) == channel::progress::waiting;
+    const auto ticket = waits ? oldest->ticket : 0;
+    if (ticket == 0 || std::exchange(at.waiting_ticket, ticket) != ticket) {
+        at.waiting_ticket = ticket;
+        return;
+    }
+    // Stopped, or not up yet: what it has not begun goes to those that move.
+    at.waiting_ticket = 0;
+    take_back(worker, fsm::window_max);
+    if (!scheduler_.ledger(worker).empty()) return;  // it has moved this very moment
+    at.stalled_ticket = ticket;
+    scheduler_.suspend(worker, true);
 }
 
 void pool_core::arm_audit() {
@@ -330,6 +370,7 @@ void pool_core::apply_size() {
         if (at.box) retire(i);
     }
     dispatch();
+    room_.notify_all();
 }
 
 }  // namespace bulkhead::detail

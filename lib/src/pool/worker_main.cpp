@@ -77,6 +77,18 @@ private:
 /// that is: the latest so many are kept.
 constexpr std::size_t kept_objects_max = 1024;
 
+/// Of its limit: a worker that has more after a task is replaced, before the next tasks fail for want of
+/// memory.
+constexpr double worn_at_part = 0.75;
+
+bool has_grown(std::uint64_t memory_max_bytes) {
+    const auto bytes_max =
+        static_cast<std::uint64_t>(worn_at_part * static_cast<double>(memory_max_bytes));
+    if (os::own_private_bytes() < bytes_max) return false;
+    ::malloc_trim(0);  // what is free already is no reason
+    return os::own_private_bytes() >= bytes_max;
+}
+
 class worker final : public task_context {
 public:
     explicit worker(worker_port& port) : port_(port) {}
@@ -102,6 +114,7 @@ public:
         keep_results();
         flush_output();
         if (sent_) return;
+        if (port_.memory_max_bytes() != 0 && has_grown(port_.memory_max_bytes())) port_.is_worn();
         if (kind == result_kind::items) {
             if (block_.empty()) {
                 give(kind, assembled_);
@@ -193,18 +206,6 @@ private:
     std::deque<std::shared_ptr<const void>> kept_;
 };
 
-/// Of its limit: a worker that has more after a task is replaced, before the next tasks fail for want of
-/// memory.
-constexpr double worn_at_part = 0.75;
-
-bool has_grown(std::uint64_t memory_max_bytes) {
-    const auto bytes_max =
-        static_cast<std::uint64_t>(worn_at_part * static_cast<double>(memory_max_bytes));
-    if (os::own_private_bytes() < bytes_max) return false;
-    ::malloc_trim(0);  // what is free already is no reason
-    return os::own_private_bytes() >= bytes_max;
-}
-
 }  // namespace
 
 void flush_output() noexcept {
@@ -222,7 +223,6 @@ void serve(const std::vector<int>& fds) {
     if (port.memory_max_bytes() != 0) os::limit_own_memory(port.memory_max_bytes());
     while (const task_envelope* task = port.next_task()) {
         self.run(*task);
-        if (port.memory_max_bytes() != 0 && has_grown(port.memory_max_bytes())) port.is_worn();
     }
     flush_output();
     // Like Python's workers: no destructors of globals, which belong to the program's own end.
