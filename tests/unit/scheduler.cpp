@@ -394,4 +394,61 @@ BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_worker_gets_no_more_tasks_than_its_budget_and_is_spent_then) {
+    bench b(1, {.tasks_per_worker_max = 3});
+    b.up(0);
+    std::vector<task_node*> tasks;
+    for (int i = 0; i != 5; ++i) tasks.push_back(&b.submit());
+    for (int i = 0; i != 3; ++i) {
+        BOOST_TEST(!b.s.is_spent(0));
+        BOOST_TEST(b.hand_out().size() == 1U);
+        b.s.finished(*tasks[static_cast<std::size_t>(i)], long_task_ns);
+    }
+    BOOST_TEST(b.hand_out().empty());
+    BOOST_TEST(b.s.is_spent(0));
+    b.s.retire(0);
+    BOOST_TEST(!b.s.is_spent(0));
+    BOOST_TEST((b.s.died(0, true, true) == after_death::restart));
+    b.up(0);
+    BOOST_TEST(b.hand_out().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_comes_back_does_not_count_for_the_budget) {
+    bench b(1, {.tasks_per_worker_max = 1});
+    b.up(0);
+    auto& task = b.submit();
+    for (int i = 0; i != 5; ++i) {
+        BOOST_TEST(b.hand_out().size() == 1U);
+        b.s.returned(task);
+    }
+    BOOST_TEST(b.hand_out().size() == 1U);
+    b.s.finished(task, 1);
+    BOOST_TEST(b.s.is_spent(0));
+}
+
+BOOST_AUTO_TEST_CASE(a_suspended_or_retiring_worker_gets_nothing_and_the_others_do) {
+    bench b(3);
+    for (worker_index i = 0; i != 3; ++i) b.up(i);
+    b.s.suspend(0, true);
+    b.s.retire(1);
+    for (int i = 0; i != 2; ++i) (void)b.submit();
+    BOOST_TEST((b.hand_out() == handed{{1, 2}}));
+    BOOST_TEST((b.s.overloaded() == no_worker));
+    b.s.suspend(0, false);
+    BOOST_TEST((b.hand_out() == handed{{2, 0}}));
+}
+
+BOOST_AUTO_TEST_CASE(more_workers_make_room) {
+    bench b(1);
+    b.up(0);
+    for (int i = 0; i != 3; ++i) (void)b.submit();
+    BOOST_TEST((b.hand_out() == handed{{1, 0}}));
+    b.s.grow(3);
+    BOOST_TEST(b.s.size() == 3U);
+    b.up(2);
+    BOOST_TEST((b.hand_out() == handed{{2, 2}}));
+    b.s.grow(1);
+    BOOST_TEST(b.s.size() == 3U);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
