@@ -96,7 +96,10 @@ void pool_core::check_open() const {
             "after the fork");
     }
     if (broken_) throw pool_broken(*broken_);
-    if (closed_) throw pool_closed("bulkhead: a task was submitted to a pool that has been closed");
+    if (closed_) {
+        throw pool_closed(
+            "bulkhead: the pool has been closed: it takes no more tasks, and no other size");
+    }
 }
 
 state_ptr pool_core::submit(const submission& what, const task_options& options,
