@@ -113,7 +113,7 @@ void scheduler::finished(task_node& task, std::uint64_t run_ns) {
     const std::uint64_t bounded = std::clamp<std::uint64_t>(run_ns, 1, std::uint64_t{1} << 50);
     by.mean_run_ns = std::max<std::uint64_t>(
         1, by.mean_run_ns == 0 ? bounded : (3 * by.mean_run_ns + bounded) / 4);
-    deaths_in_row_ = start_failures_ = start_kills_ = 0;
+    deaths_in_row_ = start_failures_ = start_kills_ = idle_deaths_ = 0;
     removed(task);
 }
 
@@ -172,7 +172,8 @@ void scheduler::grow(std::size_t workers) {
 
 void scheduler::condemn(worker_index index) { workers_[index].step = worker_step::condemned; }
 
-after_death scheduler::died(worker_index index, bool came_up, bool expected, bool killed) {
+after_death scheduler::died(worker_index index, bool came_up, bool expected, bool killed,
+                            bool idle) {
     assert(workers_[index].ledger.empty());
     workers_[index].step = worker_step::absent;
     if (expected) return after_death::restart;
@@ -186,6 +187,7 @@ after_death scheduler::died(worker_index index, bool came_up, bool expected, boo
     }
     start_failures_ = start_kills_ = 0;
     ++deaths_in_row_;
+    if (idle) ++idle_deaths_;
     const bool too_many = limits_.crash_limit != 0 && deaths_in_row_ >= limits_.crash_limit;
     return too_many ? after_death::give_up : after_death::restart;
 }

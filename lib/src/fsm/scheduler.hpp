@@ -11,6 +11,7 @@
 //               └───────died()──────────┴───────────────────┴─────────┴───────────┘
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -28,6 +29,9 @@ inline constexpr std::size_t window_max = 200;
 inline constexpr std::uint64_t window_ns = 400'000;
 /// From this run time on a worker gets one task at a time.
 inline constexpr std::uint64_t long_task_ns = 10'000'000;
+
+/// Deaths of idle workers in a row that are replaced at once.
+inline constexpr unsigned idle_deaths_free = 10;
 
 enum class task_step : std::uint8_t { waiting, handed, gone };
 
@@ -116,13 +120,18 @@ public:
     void condemn(worker_index index);
     /// Room for so many workers; never fewer than before.
     void grow(std::size_t workers);
-    /// It is gone; its ledger must be empty. `expected`: the pool ended it itself; `killed`: by SIGKILL.
+    /// It is gone; its ledger must be empty. `expected`: the pool ended it itself; `killed`: by SIGKILL;
+    /// `idle`: it was at no task.
     [[nodiscard]] after_death died(worker_index index, bool came_up, bool expected,
-                                   bool killed = false);
+                                   bool killed = false, bool idle = false);
     /// No process came about.
     [[nodiscard]] after_death start_failed(worker_index index);
-    /// Failures since the last start that went well: the back-off's exponent.
-    [[nodiscard]] unsigned start_failures() const noexcept { return start_failures_; }
+    /// The back-off's exponent: failed starts, or deaths for no task's sake beyond a few, since the last
+    /// task that was finished.
+    [[nodiscard]] unsigned back_off() const noexcept {
+        return std::max(start_failures_,
+                        idle_deaths_ > idle_deaths_free ? idle_deaths_ - idle_deaths_free : 0U);
+    }
 
     [[nodiscard]] worker_step step(worker_index worker) const { return workers_[worker].step; }
     /// Oldest first: the order in which the worker works.
@@ -157,6 +166,7 @@ private:
     std::size_t deaths_in_row_ = 0;
     unsigned start_failures_ = 0;
     unsigned start_kills_ = 0;
+    unsigned idle_deaths_ = 0;
 };
 
 }  // namespace bulkhead::fsm

@@ -192,7 +192,7 @@ void pool_core::fail_initializer(seat& at, const std::string& why) {
 
 void pool_core::start_later(worker_index worker) {
     seat& at = *seats_[worker];
-    const unsigned failures = scheduler_.start_failures();
+    const unsigned failures = scheduler_.back_off();
     if (failures == 0) {
         boost::asio::post(io_, [this, worker] { start_worker(worker); });
         return;
@@ -278,6 +278,7 @@ void pool_core::on_death(worker_index worker) {
     const bool killed = status.signal() == SIGKILL && at.init_failure.empty();
     at.init_ticket = 0;
     at.init_failure.clear();
+    const bool idle = running_at(worker) == nullptr;
     settle(worker, {status, stderr_tail}, resolved, events);
     BULKHEAD_KILL_POINT("parent.settled");
     at.death.close();
@@ -294,7 +295,7 @@ void pool_core::on_death(worker_index worker) {
                          " while it started, before it could take a task (does main() call "
                          "bulkhead::init first, and do global constructors work in a worker?)";
     }
-    if (scheduler_.died(worker, came_up, expected, killed) == fsm::after_death::give_up) {
+    if (scheduler_.died(worker, came_up, expected, killed, idle) == fsm::after_death::give_up) {
         give_up(came_up ? "bulkhead: " + std::to_string(options_.crash_limit) +
                               " workers died in a row without finishing a task (crash_limit); the "
                               "last one " +
