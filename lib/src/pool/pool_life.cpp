@@ -22,7 +22,10 @@ constexpr std::uint64_t no_ticket = ~std::uint64_t{0};
 
 std::string fd_list(const std::vector<int>& fds) {
     std::string text;
-    for (const int fd : fds) text += (text.empty() ? "" : ",") + std::to_string(fd);
+    for (const int fd : fds) {
+        if (!text.empty()) text += ',';
+        text += std::to_string(fd);
+    }
     return text;
 }
 
