@@ -20,7 +20,8 @@ namespace {
 /// What a worker may have written while the reading thread waits for a CPU. The kernel may give less.
 constexpr int pipe_bytes = 1 << 20;
 /// A line without an end is passed on in parts.
-constexpr std::size_t line_bytes_max = 64 * 1024;
+constexpr std::size_t line_bytes_max = std::size_t{64} * 1024;
+constexpr std::size_t read_bytes = std::size_t{16} * 1024;
 /// How long a non-blocking standard error may stay full.
 constexpr int write_patience_ms = 1000;
 /// Reads before the reading thread looks at other workers.
@@ -100,7 +101,7 @@ void worker_streams::wait(stream& from) {
 }
 
 bool worker_streams::drain(stream& from) {
-    std::array<char, 16 * 1024> buffer;
+    std::array<char, read_bytes> buffer;
     for (int i = 0; i != reads_in_a_row; ++i) {
         const std::string name = relay_.policy_.callback() ? task_name_() : std::string();
         const std::lock_guard lock(mutex_);
