@@ -2,6 +2,7 @@
 #include "bench_figure.hpp"
 #include "bench_python.hpp"
 #include "bench_report.hpp"
+#include "command_line.hpp"
 
 #include <bulkhead/bulkhead.hpp>
 
@@ -26,10 +27,6 @@ struct bench_options {
     std::vector<std::string> only;
     bool json = false;
     bool python = true;
-};
-
-class usage_mistake : public std::runtime_error {
-    using std::runtime_error::runtime_error;
 };
 
 std::vector<figure> all_figures() {
@@ -63,17 +60,7 @@ po::options_description visible_options(bench_options& wanted) {
 std::optional<bench_options> parse_command_line(int argc, char** argv) {
     bench_options wanted;
     const auto visible = visible_options(wanted);
-    po::variables_map given;
-    try {
-        const int style =
-            po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
-        po::store(
-            po::command_line_parser(argc, argv).options(visible).positional({}).style(style).run(),
-            given);
-        po::notify(given);
-    } catch (const po::error& mistake) {
-        throw usage_mistake(mistake.what());
-    }
+    const auto given = parse_options(argc, argv, visible);
     if (given.count("help") != 0) {
         std::cout
             << "Usage: bulkhead-bench [options]\n\n"

@@ -1,4 +1,6 @@
 // Kills, stops and continues the workers of a pool at random, and checks every future and every trace.
+#include "command_line.hpp"
+
 #include <bulkhead/bulkhead.hpp>
 
 #include <boost/json.hpp>
@@ -27,6 +29,7 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
+using namespace bulkhead::tools;
 using namespace std::chrono_literals;
 using bulkhead::future;
 using bulkhead::process_pool;
@@ -489,10 +492,6 @@ private:
     tally result_;
 };
 
-class usage_mistake : public std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
 /// nullopt: help or version was asked for, and given.
 std::optional<storm_options> parse_command_line(int argc, char** argv) {
     storm_options wanted;
@@ -506,17 +505,7 @@ std::optional<storm_options> parse_command_line(int argc, char** argv) {
     add("json", "print JSON");
     add("help,h", "print this and exit");
     add("version", "print the version and exit");
-    po::variables_map given;
-    try {
-        const int style =
-            po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
-        po::store(
-            po::command_line_parser(argc, argv).options(visible).positional({}).style(style).run(),
-            given);
-        po::notify(given);
-    } catch (const po::error& mistake) {
-        throw usage_mistake(mistake.what());
-    }
+    const auto given = parse_options(argc, argv, visible);
     if (given.count("help") != 0) {
         std::cout << "Usage: bulkhead-storm [options]\n\n"
                      "Runs tasks of many kinds on a process_pool while its workers are killed,\n"

@@ -1,8 +1,6 @@
 // Parsing with Boost.Program_options.
 #include "stream_options.hpp"
 
-#include <boost/program_options.hpp>
-
 #include <charconv>
 #include <iostream>
 
@@ -57,21 +55,7 @@ po::variables_map parse(const po::options_description& visible, int argc, char**
     all.add(visible).add(hidden);
     po::positional_options_description positional;
     positional.add("queue", 1).add("file", -1);
-    po::variables_map given;
-    try {
-        // No guessing: what a prefix means would change with every new option.
-        const int style =
-            po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
-        po::store(po::command_line_parser(argc, argv)
-                      .options(all)
-                      .positional(positional)
-                      .style(style)
-                      .run(),
-                  given);
-    } catch (const po::error& mistake) {
-        throw usage_mistake(mistake.what());
-    }
-    return given;
+    return parse_options(argc, argv, all, positional);
 }
 
 }  // namespace

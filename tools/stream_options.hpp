@@ -1,13 +1,13 @@
 // The command line of bulkhead-writer and bulkhead-reader.
 #pragma once
 
+#include "command_line.hpp"
 #include "frame.hpp"
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -22,12 +22,6 @@ struct stream_options {
     frame how = frame::lines;
     bool keep = false;
     bool progress = false;
-};
-
-/// A mistake in the command line.
-class usage_mistake : public std::runtime_error {
-public:
-    using std::runtime_error::runtime_error;
 };
 
 /// What tells one of the two programs from the other.

@@ -78,6 +78,18 @@ void check_shutdown_cancels_queued(const scene& at) {
     BOOST_TEST(pool.stats().cancelled == 50U);
 }
 
+/// Of two workers that had short tasks so far.
+void check_one_takes_over_from_the_other(const scene& at, process_pool& pool) {
+    auto blocking = pool.submit(hold, at.file("on"), at.file("go"));
+    std::vector<future<int>> all;
+    for (int i = 0; i != 300; ++i) all.push_back(pool.submit(square, i));
+    // All of them, while the long one still runs.
+    for (int i = 0; i != 300; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
+    BOOST_TEST(!blocking.done());
+    announce(at.file("go"));
+    BOOST_TEST(blocking.get() > 0);
+}
+
 /// A pool in a task, in a task, ...: the pids of all that ran.
 std::vector<pid_t> nested(int depth) {
     std::vector<pid_t> pids;
@@ -287,14 +299,7 @@ BOOST_AUTO_TEST_CASE(workers_tell_what_they_are_doing) {
 BOOST_AUTO_TEST_CASE(idle_workers_take_over_what_waits_behind_a_long_task) {
     process_pool pool(2);
     for (int i = 0; i != 600; ++i) (void)pool.submit(square, i).get();
-    auto blocking = pool.submit(hold, file("on"), file("go"));
-    std::vector<future<int>> all;
-    for (int i = 0; i != 300; ++i) all.push_back(pool.submit(square, i));
-    // All of them, while the long one still runs.
-    for (int i = 0; i != 300; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
-    BOOST_TEST(!blocking.done());
-    announce(file("go"));
-    BOOST_TEST(blocking.get() > 0);
+    check_one_takes_over_from_the_other(*this, pool);
 }
 
 BOOST_AUTO_TEST_CASE(a_replaced_worker_shares_the_work_as_its_predecessor_did) {
@@ -302,13 +307,7 @@ BOOST_AUTO_TEST_CASE(a_replaced_worker_shares_the_work_as_its_predecessor_did) {
     for (const pid_t pid : pids_of(pool)) ::kill(pid, SIGKILL);
     for (int i = 0; i != 600; ++i) (void)pool.submit(square, i).get();
     until([&] { return pool.stats().restarts == 2U; });
-    auto blocking = pool.submit(hold, file("on"), file("go"));
-    std::vector<future<int>> all;
-    for (int i = 0; i != 300; ++i) all.push_back(pool.submit(square, i));
-    for (int i = 0; i != 300; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
-    BOOST_TEST(!blocking.done());
-    announce(file("go"));
-    BOOST_TEST(blocking.get() > 0);
+    check_one_takes_over_from_the_other(*this, pool);
 }
 
 BOOST_AUTO_TEST_CASE(terminate_beside_a_map_that_is_left_early_ends_both) {
