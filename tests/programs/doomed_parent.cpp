@@ -1,4 +1,6 @@
 // doomed_parent MODE READY [N]: gets into the state MODE, makes the file READY, and waits to be killed.
+#include "support/family.hpp"
+
 #include <bulkhead/bulkhead.hpp>
 
 #include <atomic>
@@ -77,6 +79,9 @@ int main(int argc, char** argv) {
                 large);
         }
         hang();
+    } else if (mode == "begetting") {
+        process_pool pool(1);
+        pool.submit(test::beget_and_hang, ready).get();
     } else if (mode == "process") {
         const bulkhead::process one(announce_and_hang, ready);
         hang();

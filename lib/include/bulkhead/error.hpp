@@ -138,7 +138,7 @@ private:
 };
 
 /// The task ran longer than its timeout; its worker has been killed and reaped, with the processes
-/// of its group.
+/// of its group. Descendants that have left the group follow within milliseconds.
 class task_timeout : public error {
 public:
     task_timeout(std::chrono::nanoseconds timeout, pid_t pid, const std::string& task_name);

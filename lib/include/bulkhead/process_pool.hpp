@@ -23,8 +23,9 @@ namespace bulkhead {
 ///
 /// A worker is the same executable, started again up to init(). When one dies, the task it was
 /// running fails with worker_crashed (or runs again, if task_options::retries says so), the tasks that
-/// merely waited in it go to another, and a new worker takes its place. When this process dies, the
-/// workers die with it.
+/// merely waited in it go to another, and a new worker takes its place. When a worker ends, whatever it
+/// has started ends too, daemons included; when this process dies, the workers and all that they have
+/// started die with it. A small process, the keeper, sees to that while there are workers.
 ///
 /// All members may be called from any thread. Tasks are handed out by priority, then in order.
 class process_pool {

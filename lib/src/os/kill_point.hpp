@@ -27,18 +27,21 @@ inline constexpr std::array worker_kill_points = std::to_array<std::string_view>
     "worker.asleep",          // has said that it sleeps
 });
 inline constexpr std::array parent_kill_points = std::to_array<std::string_view>({
-    "parent.spawned",     // the process exists, nobody here knows
-    "parent.ready",       // known, takes tasks
-    "parent.placed",      // arguments are where the worker will find them
-    "parent.posted",      // the task is posted, the worker not told
-    "parent.told",        // the worker is told
-    "parent.withdrawn",   // a task is taken back
-    "parent.collected",   // a result is copied out
-    "parent.accepted",    // its future not resolved
-    "parent.resolved",    // its future resolved
-    "parent.condemned",   // a worker got SIGTERM
-    "parent.death_seen",  // a worker is dead
-    "parent.settled",     // its tasks are settled, its successor not started
+    "parent.keeper_started",  // it watches nothing yet
+    "parent.watched",         // the keeper knows of the process, which waits to be let go
+    "parent.spawned",         // the process exists, nobody here knows
+    "parent.ready",           // known, takes tasks
+    "parent.placed",          // arguments are where the worker will find them
+    "parent.posted",          // the task is posted, the worker not told
+    "parent.told",            // the worker is told
+    "parent.withdrawn",       // a task is taken back
+    "parent.collected",       // a result is copied out
+    "parent.accepted",        // its future not resolved
+    "parent.resolved",        // its future resolved
+    "parent.condemned",       // a worker got SIGTERM
+    "parent.death_seen",      // a worker is dead
+    "parent.left",            // its group is killed, its remains are the keeper's, it is not reaped
+    "parent.settled",         // its tasks are settled, its successor not started
 });
 inline constexpr std::array ring_kill_points = std::to_array<std::string_view>({
     "ring.locked",         // has the lock

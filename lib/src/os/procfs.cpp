@@ -1,5 +1,7 @@
 // What /proc and /sys tell: who lives, how large, how many CPUs.
-#include "os/spawn.hpp"
+#include "os/procfs.hpp"
+
+#include "os/fd.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -1,246 +1,27 @@
-// Starting processes with Boost.Process, and ending them by pidfd.
+// A child from its start under the keeper's eyes to its end by pidfd.
 #include "os/spawn.hpp"
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/process/v2/posix/default_launcher.hpp>
-#include <boost/process/v2/process.hpp>
-#include <boost/system/system_error.hpp>
+#include "os/kill_point.hpp"
+#include "os/launch.hpp"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <condition_variable>
 #include <csignal>
-#include <deque>
-#include <exception>
-#include <fcntl.h>
-#include <future>
-#include <mutex>
 #include <poll.h>
-#include <pthread.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <thread>
 
 namespace bulkhead::os {
-namespace {
 
-namespace process_v2 = boost::process::v2;
-
-/// What happens in the child between fork and exec. Async-signal-safe calls only.
-struct child_setup {
-    const std::vector<int>* passed;
-    int out_fd;
-    int err_fd;
-    int null_fd;
-    pid_t parent;
-
-    template <class Launcher, class Path, class Argv>
-    boost::system::error_code on_setup(Launcher& launcher, const Path&, const Argv&) const {
-        // Keeps Boost from closing them; whether they survive the exec is decided below.
-        launcher.fd_whitelist.insert(launcher.fd_whitelist.end(), passed->begin(), passed->end());
-        for (const int fd : {out_fd, err_fd}) {
-            if (fd >= 0) launcher.fd_whitelist.push_back(fd);
-        }
-        return {};
-    }
-
-    template <class Launcher, class Path, class Argv>
-    boost::system::error_code on_exec_setup(Launcher&, const Path&, const Argv&) const {
-        ::setpgid(0, 0);
-        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (::getppid() != parent) ::_exit(1);  // it died before the line above
-
-        struct sigaction standard {};
-        standard.sa_handler = SIG_DFL;
-        for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &standard, nullptr);
-        sigset_t none;
-        ::sigemptyset(&none);
-        ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
-
-        ::dup2(null_fd, STDIN_FILENO);
-        if (out_fd >= 0) ::dup2(out_fd, STDOUT_FILENO);
-        if (err_fd >= 0) ::dup2(err_fd, STDERR_FILENO);
-        ::syscall(SYS_close_range, static_cast<unsigned>(first_passed_fd), ~0U,
-                  1U << 2 /* CLOSE_RANGE_CLOEXEC */);
-        for (const int fd : *passed) ::fcntl(fd, F_SETFD, 0);
-        return {};
-    }
-};
-
-/// epoll, timer and interrupter of the io_context, Boost's pipe and pidfd, our own pidfd, and the pipe
-/// of await_start().
-constexpr std::size_t descriptors_needed = 10;
-
-[[noreturn]] void throw_spawn(const std::string& what) {
-    throw pool_broken("bulkhead: cannot start a worker process: " + what);
+child spawn(const spawn_request& request) {
+    keeper::place place = keeper::of_this_process()->new_place();
+    launched made = launch({.arguments = request.arguments,
+                            .passed_fds = request.passed_fds,
+                            .out_fd = request.out_fd,
+                            .err_fd = request.err_fd,
+                            .variable = place.variable(),
+                            .before_it_runs = [&](pid_t pid) { place.watch(pid); }});
+    return {made.pid, std::move(made.pidfd), std::move(place)};
 }
-
-child spawn_here(const spawn_request& request) {
-    static constexpr const char* executable = "/proc/self/exe";
-    // The launcher's child would run exit() and with it our static destructors: look first.
-    if (::access(executable, X_OK) != 0) {
-        throw_spawn(std::string(executable) + " cannot be executed: " + errno_text(errno) +
-                    " (is /proc mounted?)");
-    }
-    unique_fd opened(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!opened) throw_spawn("/dev/null does not open: " + errno_text(errno));
-    const unique_fd null_fd = above_stdio(std::move(opened));
-
-    {
-        // Boost leaves a descriptor behind when it finds none free half-way: look first.
-        std::array<unique_fd, descriptors_needed> reserve;
-        for (auto& fd : reserve) {
-            fd.reset(::fcntl(null_fd.get(), F_DUPFD_CLOEXEC, 0));
-            if (!fd) throw_spawn(errno_text(errno));
-        }
-    }
-
-    int start[2];
-    if (::pipe2(start, O_CLOEXEC) != 0) throw_spawn("pipe: " + errno_text(errno));
-    const unique_fd awaits_start = above_stdio(unique_fd(start[0]));
-    const unique_fd starts = above_stdio(unique_fd(start[1]));
-    const std::string start_argument = std::to_string(awaits_start.get());
-    std::vector<int> passed = request.passed_fds;
-    passed.push_back(awaits_start.get());
-
-    std::vector<const char*> argv;
-    argv.reserve(request.arguments.size() + 2);
-    for (const auto& argument : request.arguments) argv.push_back(argument.c_str());
-    argv.push_back(start_argument.c_str());
-    argv.push_back(nullptr);
-
-    boost::asio::io_context context(1);  // of its own: a shared one can hang in the child
-    // Makes the context's reactor now: where it fails after the fork, Boost leaks the pidfd.
-    const boost::asio::posix::stream_descriptor reactor(context);
-    process_v2::posix::default_launcher launcher;
-    boost::system::error_code failure;
-    const child_setup setup{&passed, request.out_fd, request.err_fd, null_fd.get(), ::getpid()};
-    try {
-        launcher(context.get_executor(), failure, executable, argv.data(), setup).detach();
-    } catch (const boost::system::system_error& thrown) {
-        failure = thrown.code();  // out of descriptors, after the fork
-    }
-    const pid_t pid = launcher.pid;
-    if (failure) {
-        if (pid > 0) {  // not reaped: the pid is still its own
-            ::kill(pid, SIGKILL);
-            ::waitpid(pid, nullptr, 0);
-        }
-        // What Boost makes of a pidfd_open that finds nobody.
-        if (pid > 0 && failure.value() == EBADF) {
-            throw_spawn(
-                "it ended at once, and since this program ignores SIGCHLD, nobody knows how");
-        }
-        throw_spawn(errno_text(failure.value()));
-    }
-
-    unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    if (!pidfd) {
-        const int cause = errno;
-        ::kill(pid, SIGKILL);  // not reaped yet: the pid is still its own
-        ::waitpid(pid, nullptr, 0);
-        throw_spawn("pidfd_open: " + errno_text(cause));
-    }
-    ::fcntl(pidfd.get(), F_SETFD, FD_CLOEXEC);
-    // This thread has SIGPIPE blocked: a child that is gone already is told by its pidfd.
-    const char go = 1;
-    [[maybe_unused]] const auto written = ::write(starts.get(), &go, sizeof go);
-    return {pid, std::move(pidfd)};
-}
-
-/// The thread that spawns. It lives as long as the process: the kernel kills children when the
-/// *thread* that made them ends.
-class spawner {
-public:
-    static spawner& instance() {
-        static std::mutex guard;
-        static spawner* current = nullptr;
-        static pid_t owner = 0;
-        const std::lock_guard lock(guard);
-        if (owner != ::getpid()) {  // first use, or first use in a forked child
-            current = new spawner;  // never destroyed: its thread never ends
-            owner = ::getpid();
-        }
-        return *current;
-    }
-
-    child run(const spawn_request& request) {
-        job work{&request, {}};
-        auto result = work.result.get_future();
-        {
-            const std::lock_guard lock(mutex_);
-            jobs_.push_back(&work);
-        }
-        wake_.notify_one();
-        outcome made = result.get();
-        if (!made.failure.empty()) throw pool_broken(made.failure);
-        return std::move(made.process);
-    }
-
-private:
-    /// A sentence instead of an exception, which both threads would own.
-    struct outcome {
-        child process;
-        std::string failure;
-    };
-    struct job {
-        const spawn_request* request;
-        std::promise<outcome> result;
-    };
-
-    spawner() { std::thread(&spawner::serve, this).detach(); }
-
-    [[noreturn]] void serve() {
-        // A handler of the program's is none of this thread's business.
-        sigset_t all;
-        ::sigfillset(&all);
-        ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
-        while (true) {
-            job* next = nullptr;
-            {
-                std::unique_lock lock(mutex_);
-                wake_.wait(lock, [&] { return !jobs_.empty(); });
-                next = jobs_.front();
-                jobs_.pop_front();
-            }
-            outcome made;
-            try {
-                made.process = spawn_here(*next->request);
-            } catch (const boost::system::system_error& e) {  // Asio's own descriptors
-                made.failure =
-                    "bulkhead: cannot start a worker process: " + errno_text(e.code().value());
-            } catch (const std::exception& e) {
-                made.failure = e.what();
-            }
-            next->result.set_value(std::move(made));
-        }
-    }
-
-    std::mutex mutex_;
-    std::condition_variable wake_;
-    std::deque<job*> jobs_;
-};
-
-}  // namespace
-
-bool await_start(std::string_view argument) noexcept {
-    int fd = -1;
-    const auto [end, error] =
-        std::from_chars(argument.data(), argument.data() + argument.size(), fd);
-    if (error != std::errc{} || end != argument.data() + argument.size()) return false;
-    char go = 0;
-    ssize_t got = 0;
-    while ((got = ::read(fd, &go, sizeof go)) < 0 && errno == EINTR) {
-    }
-    ::close(fd);
-    if (got == 0) ::_exit(1);  // the parent has died
-    return got == sizeof go;
-}
-
-child spawn(const spawn_request& request) { return spawner::instance().run(request); }
 
 bool child::wait_ended(
     std::optional<std::chrono::steady_clock::time_point> deadline) const noexcept {
@@ -279,10 +60,13 @@ void child::signal_group(int signal) const noexcept {
 process_status child::reap() noexcept {
     (void)wait_ended(std::nullopt);
     if (!still_ours()) {
+        place_.leave();
         reaped_ = true;
         return process_status::unknown();
     }
     ::kill(-pid_, SIGKILL);  // what it started, while its zombie still holds the group's id
+    place_.leave();
+    BULKHEAD_KILL_POINT("parent.left");
     siginfo_t info{};
     int result = 0;
     while ((result = ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()),

@@ -1,6 +1,8 @@
 // What callers of a process_pool do: submit, cancel, close, wait, look.
 #include "pool/pool_core.hpp"
 
+#include "os/procfs.hpp"
+
 #include <bulkhead/init.hpp>
 
 #include <boost/asio/post.hpp>
@@ -281,6 +283,7 @@ void pool_core::finish() {
     if (loop_.joinable()) loop_.join();
     loop_id_.store({});  // another thread may get the same id
     io_.poll();          // a resize() may wait for its handler
+    keeper_.reset();
     finished_ = true;
 }
 

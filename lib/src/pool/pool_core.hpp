@@ -190,6 +190,8 @@ private:
                     std::vector<remote_task*>& resolved, std::vector<pool_event>& events);
     void give_up(const std::string& cause, std::vector<remote_task*>& resolved);
     void emit(const pool_event& event) noexcept;
+    /// Lets go of the keeper when there are no workers and none is about to be started.
+    void dismiss_keeper();
 
     process_pool_options options_;
     boost::asio::io_context io_{1};
@@ -207,6 +209,7 @@ private:
     std::condition_variable room_;
     std::condition_variable idle_;
     fsm::scheduler scheduler_;
+    std::shared_ptr<os::keeper> keeper_;        // the loop thread's; held from worker to worker
     std::vector<std::unique_ptr<seat>> seats_;  // the loop thread changes it, under the lock
     std::atomic<std::size_t> wanted_{0};        // seats from this one on are to be empty
     std::size_t resting_ = 0;                   // seats that rest

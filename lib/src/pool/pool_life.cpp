@@ -20,15 +20,6 @@ constexpr std::chrono::milliseconds first_back_off{10};
 constexpr unsigned back_off_doublings_max = 6;
 constexpr std::uint64_t no_ticket = ~std::uint64_t{0};
 
-std::string fd_list(const std::vector<int>& fds) {
-    std::string text;
-    for (const int fd : fds) {
-        if (!text.empty()) text += ',';
-        text += std::to_string(fd);
-    }
-    return text;
-}
-
 }  // namespace
 
 void pool_core::start_worker(worker_index worker) {
@@ -43,13 +34,13 @@ void pool_core::start_worker(worker_index worker) {
     }
     std::vector<remote_task*> resolved;
     try {
+        if (!keeper_) keeper_ = os::keeper::of_this_process();
         auto box = std::make_unique<channel::compartment>(options_.worker_memory_max_bytes);
         auto streams = relay_.open([this, worker] { return running_name(worker); });
-        auto process =
-            os::spawn({.arguments = {program_name(), worker_flag, fd_list(box->worker_fds())},
-                       .passed_fds = box->worker_fds(),
-                       .out_fd = streams->out_for_worker(),
-                       .err_fd = streams->err_for_worker()});
+        auto process = os::spawn({.arguments = {worker_flag, os::fd_list(box->worker_fds())},
+                                  .passed_fds = box->worker_fds(),
+                                  .out_fd = streams->out_for_worker(),
+                                  .err_fd = streams->err_for_worker()});
         BULKHEAD_KILL_POINT("parent.spawned");
         box->launched();
         streams->launched(process.pid());
@@ -93,9 +84,9 @@ void pool_core::start_worker(worker_index worker) {
     } catch (const std::exception& cause) {
         lock held(mutex_);
         const auto* from_asio = dynamic_cast<const boost::system::system_error*>(&cause);
-        start_failure_ = from_asio == nullptr ? cause.what()
-                                              : "bulkhead: cannot start a worker process: " +
-                                                    os::errno_text(from_asio->code().value());
+        start_failure_ = from_asio == nullptr
+                             ? cause.what()
+                             : os::cannot_start(os::errno_text(from_asio->code().value()));
         if (scheduler_.start_failed(worker) == fsm::after_death::give_up) {
             give_up(start_failure_, resolved);
         } else {
@@ -317,6 +308,18 @@ void pool_core::on_death(worker_index worker) {
     wake_waiters(held);
     for (const auto& event : events) emit(event);
     resolve_all(resolved);
+    dismiss_keeper();
+}
+
+void pool_core::dismiss_keeper() {
+    std::shared_ptr<os::keeper> dismissed;  // its end is awaited without the lock
+    const lock held(mutex_);
+    if (!workers_gone()) return;
+    for (worker_index i = 0; i != seats_.size(); ++i) {
+        const bool returns = is_wanted(i) && !seats_[i]->resting && !ending_ && !broken_;
+        if (returns) return;
+    }
+    dismissed = std::exchange(keeper_, nullptr);
 }
 
 void pool_core::settle(worker_index worker, const worker_end& end,

@@ -217,6 +217,11 @@ void pool_core::watch(worker_index worker) {
 }
 
 void pool_core::audit() {
+    try {
+        if (keeper_) keeper_->see_that_it_lives();
+    } catch (const error&) {
+        // The next look may find what it takes.
+    }
     const lock held(mutex_);
     audit_armed_ = false;
     for (worker_index i = 0; i != seats_.size(); ++i) {

@@ -1,7 +1,7 @@
 // Tasks of a thread_pool: queued by priority, each posted to Asio as "run the best that waits".
 #include "pool/thread_core.hpp"
 
-#include "os/spawn.hpp"
+#include "os/procfs.hpp"
 #include "pool/exception_travel.hpp"
 
 #include <bulkhead/error.hpp>

@@ -2,7 +2,7 @@
 #include "pool/worker_main.hpp"
 
 #include "channel/worker_port.hpp"
-#include "os/spawn.hpp"
+#include "os/procfs.hpp"
 #include "pool/chunk_record.hpp"
 #include "pool/exception_travel.hpp"
 

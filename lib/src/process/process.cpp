@@ -51,8 +51,7 @@ void process::start(const detail::code_ref& entry, detail::task_encoder& argumen
     impl_ = std::make_shared<impl>();
     impl_->kept = std::move(arguments.kept());
     impl_->child = os::spawn(
-        {.arguments = {detail::program_name(), detail::process_flag, std::to_string(fd.get())},
-         .passed_fds = {fd.get()}});
+        {.arguments = {detail::process_flag, std::to_string(fd.get())}, .passed_fds = {fd.get()}});
 }
 
 process::process(process&& other) noexcept = default;

@@ -1,0 +1,188 @@
+// The parent's side of the keeper.
+#include "os/keeper.hpp"
+
+#include "os/doorbell.hpp"
+#include "os/fork_count.hpp"
+#include "os/keeper_table.hpp"
+#include "os/kill_point.hpp"
+
+#include <bulkhead/error.hpp>
+
+#include <array>
+#include <cinttypes>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <poll.h>
+#include <random>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+namespace bulkhead::os {
+namespace {
+
+/// For a keeper that has been told to end, and has at most to look through /proc once more.
+constexpr int end_within_ms = 20'000;
+
+bool ends_within(const unique_fd& pidfd, int timeout_ms) noexcept {
+    pollfd poll{pidfd.get(), POLLIN, 0};
+    int ready = 0;
+    while ((ready = ::poll(&poll, 1, timeout_ms)) < 0 && errno == EINTR) {
+    }
+    return ready > 0;
+}
+
+void signal(const unique_fd& pidfd, int number) noexcept {
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), number, nullptr, 0);
+}
+
+void reap(const unique_fd& pidfd) noexcept {
+    siginfo_t info{};
+    while (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info,
+                    WEXITED) != 0 &&
+           errno == EINTR) {
+    }
+}
+
+}  // namespace
+
+// ---- place
+
+keeper::place::place(place&& other) noexcept
+    : keeper_(std::move(other.keeper_)),
+      index_(other.index_),
+      number_(other.number_),
+      watched_(other.watched_) {}
+
+keeper::place& keeper::place::operator=(place&& other) noexcept {
+    std::swap(keeper_, other.keeper_);
+    std::swap(index_, other.index_);
+    std::swap(number_, other.number_);
+    std::swap(watched_, other.watched_);
+    return *this;
+}
+
+std::string keeper::place::variable() const {
+    const std::string name(compartment_variable);
+    const char* outer = std::getenv(name.c_str());
+    return name + "=" + (outer == nullptr ? "" : outer) + "/" + keeper_->table_->mark(number_);
+}
+
+void keeper::place::watch(pid_t group) noexcept {
+    keeper_->table_->places[index_].store(keeper_table::word(number_, group));
+    watched_ = true;
+    BULKHEAD_KILL_POINT("parent.watched");
+}
+
+void keeper::place::leave() noexcept {
+    if (!keeper_) return;
+    const std::shared_ptr<keeper> kept = std::move(keeper_);
+    if (kept->in_a_fork()) return;
+    const std::lock_guard lock(kept->mutex_);
+    if (watched_) {
+        kept->table_->places[index_].fetch_or(keeper_table::left);
+        ring(kept->bell_.get());
+    }
+    kept->given_back_.push_back(index_);  // has room: new_place() saw to it
+}
+
+// ---- keeper
+
+std::shared_ptr<keeper> keeper::of_this_process() {
+    static std::mutex guard;
+    static std::weak_ptr<keeper> current;
+    const std::lock_guard lock(guard);
+    auto kept = current.lock();
+    if (kept && !kept->in_a_fork()) {
+        kept->see_that_it_lives();
+        return kept;
+    }
+    kept.reset(new keeper);
+    current = kept;
+    return kept;
+}
+
+keeper::keeper() : forks_(fork_count()) {
+    try {
+        memory_ = make_memfd("bulkhead-keeper", sizeof(keeper_table));
+        mapped_ = map_shared(memory_.get(), sizeof(keeper_table), "the keeper's table");
+    } catch (const error& cause) {
+        throw pool_broken(cause.what());
+    }
+    table_ = new (mapped_.data()) keeper_table;  // zero-filled, and left so
+    table_->parent = ::getpid();
+    std::random_device source;
+    const std::uint64_t random = std::uint64_t{source()} << 32 | source();
+    (void)std::snprintf(table_->marks.data(), table_->marks.size(), "%d.%016" PRIx64 ".",
+                        static_cast<int>(::getpid()), random);
+    start();
+}
+
+void keeper::start() {
+    link_keeper();
+    unique_fd there;
+    try {
+        std::tie(bell_, there) = make_doorbell();
+        there = above_stdio(std::move(there));
+    } catch (const error& cause) {
+        throw pool_broken(cause.what());
+    }
+    launch_request request;
+    request.arguments = {keeper_flag, fd_list({memory_.get(), there.get()})};
+    request.passed_fds = {memory_.get(), there.get()};
+    request.dies_with_parent = false;
+    process_ = launch(request);
+    BULKHEAD_KILL_POINT("parent.keeper_started");
+}
+
+keeper::~keeper() {
+    if (in_a_fork() || !process_.pidfd) return;  // nothing here is a fork's to end
+    table_->ending.store(1);
+    ring(bell_.get());
+    signal(process_.pidfd, SIGCONT);
+    if (!ends_within(process_.pidfd, end_within_ms)) signal(process_.pidfd, SIGKILL);
+    reap(process_.pidfd);
+}
+
+bool keeper::in_a_fork() const noexcept { return fork_count() != forks_; }
+
+pid_t keeper::pid() const {
+    const std::lock_guard lock(mutex_);
+    return process_.pid;
+}
+
+void keeper::see_that_it_lives() {
+    const std::lock_guard lock(mutex_);
+    if (in_a_fork() || (process_.pidfd && !ends_within(process_.pidfd, 0))) return;
+    if (process_.pidfd) {
+        reap(process_.pidfd);
+        process_ = {};
+    }
+    start();
+    ring(bell_.get());  // for what has been left since its predecessor's death
+}
+
+keeper::place keeper::new_place() {
+    const std::lock_guard lock(mutex_);
+    const std::uint32_t number = last_number_ % compartment_number_max + 1;
+    for (std::size_t i = given_back_.size(); i-- != 0;) {
+        const std::uint32_t index = given_back_[i];
+        if (table_->places[index].load() != 0) continue;  // its remains are looked for
+        given_back_.erase(given_back_.begin() + static_cast<std::ptrdiff_t>(i));
+        last_number_ = number;
+        return place(shared_from_this(), index, number);
+    }
+    if (never_used_ == keeper_places_max) {
+        throw pool_broken("bulkhead: " + std::to_string(keeper_places_max) +
+                          " processes at a time have been started or wait to be cleaned up after: "
+                          "there cannot be more");
+    }
+    given_back_.reserve(never_used_ + 1);
+    last_number_ = number;
+    const std::uint32_t index = never_used_++;
+    table_->used.store(never_used_);
+    return place(shared_from_this(), index, number);
+}
+
+}  // namespace bulkhead::os

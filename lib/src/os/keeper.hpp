@@ -1,0 +1,89 @@
+// The keeper: a small process beside this one, which ends what this one no longer can. A process that
+// is killed cannot kill its workers' children; and a child that left its worker's process group is not
+// reached by a signal to it.
+#pragma once
+
+#include "os/fd.hpp"
+#include "os/launch.hpp"
+#include "os/memfd.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace bulkhead::os {
+
+struct keeper_table;
+
+/// It exists while somebody in this process holds it, and is started again when it was killed.
+/// Thread-safe.
+class keeper : public std::enable_shared_from_this<keeper> {
+public:
+    /// One compartment's: a process group, and all that descends from its leader.
+    class place {
+    public:
+        place() = default;
+        place(place&& other) noexcept;
+        place& operator=(place&& other) noexcept;
+        ~place() { leave(); }
+
+        /// For the environment of the leader.
+        [[nodiscard]] std::string variable() const;
+        /// From now on the group dies with this process.
+        void watch(pid_t group) noexcept;
+        /// The group has been killed and its leader not reaped: the keeper looks for descendants that
+        /// had left the group, and kills them. At once for the caller.
+        void leave() noexcept;
+
+    private:
+        friend class keeper;
+        place(std::shared_ptr<keeper> owner, std::uint32_t index, std::uint32_t number) noexcept
+            : keeper_(std::move(owner)), index_(index), number_(number) {}
+
+        std::shared_ptr<keeper> keeper_;
+        std::uint32_t index_ = 0;
+        std::uint32_t number_ = 0;
+        bool watched_ = false;
+    };
+
+    /// The keeper of this process, started if there is none. Throws pool_broken with the cause.
+    [[nodiscard]] static std::shared_ptr<keeper> of_this_process();
+
+    /// Waits until it has ended whatever it still had to.
+    ~keeper();
+    keeper(const keeper&) = delete;
+    keeper& operator=(const keeper&) = delete;
+
+    /// Throws pool_broken when there are too many.
+    [[nodiscard]] place new_place();
+    /// Starts it again if it has been killed. Throws pool_broken with the cause.
+    void see_that_it_lives();
+    [[nodiscard]] pid_t pid() const;
+
+private:
+    keeper();
+    void start();
+    [[nodiscard]] bool in_a_fork() const noexcept;
+
+    mutable std::mutex mutex_;
+    unsigned forks_;
+    unique_fd memory_;
+    mapping mapped_;
+    keeper_table* table_ = nullptr;
+    unique_fd bell_;
+    launched process_;
+    std::vector<std::uint32_t> given_back_;  // places that are free, or that the keeper will free
+    std::uint32_t never_used_ = 0;           // this place and all behind it
+    std::uint32_t last_number_ = 0;
+};
+
+/// A process started with this as its first argument is a keeper, and never comes as far as the
+/// program's own constructors or main().
+inline constexpr const char* keeper_flag = "--bulkhead-keeper";
+/// Does nothing; a reference to it makes the linker take the keeper out of a static library.
+void link_keeper() noexcept;
+
+}  // namespace bulkhead::os

@@ -1,0 +1,213 @@
+// The keeper's own process: sleeps until its parent dies or a compartment has been left, and then kills
+// what is there. It survives its parent, belongs to no compartment of its, and ends when nothing is left.
+#include "os/doorbell.hpp"
+#include "os/keeper.hpp"
+#include "os/keeper_table.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <unordered_set>
+
+namespace bulkhead::os {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+/// Of one core at most this part goes into looking through /proc, however often workers crash.
+constexpr int rest_per_search = 19;
+/// A process that does not die of SIGKILL (it waits for a device) is given up on after so many looks.
+constexpr int passes_max = 1000;
+constexpr useconds_t between_passes_us = 1000;
+/// Of an environment: where the variable lies farther behind, the process is not found.
+constexpr std::size_t environment_bytes_max = std::size_t{4} << 20;
+
+/// The whole of a small file of /proc; empty when it cannot be read, or is a kernel thread's or a
+/// zombie's.
+std::string read_whole(const char* path) {
+    std::string text;
+    const unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
+    if (!file) return text;
+    while (text.size() < environment_bytes_max) {
+        const std::size_t before = text.size();
+        text.resize(before + (std::size_t{16} << 10));
+        const ssize_t got = ::read(file.get(), text.data() + before, text.size() - before);
+        text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+        if (got <= 0) break;
+    }
+    return text;
+}
+
+/// The value of our variable in the environment that the process `pid` was started with.
+std::string compartments_of(pid_t pid) {
+    const std::string environment =
+        read_whole(("/proc/" + std::to_string(pid) + "/environ").c_str());
+    std::string_view left = environment;
+    while (!left.empty()) {
+        const std::string_view variable = left.substr(0, left.find('\0'));
+        if (variable.starts_with(compartment_variable) &&
+            variable.substr(compartment_variable.size()).starts_with('=')) {
+            return std::string(variable.substr(compartment_variable.size() + 1));
+        }
+        left.remove_prefix(std::min(left.size(), variable.size() + 1));
+    }
+    return {};
+}
+
+/// Which compartments' remains are looked for.
+struct search {
+    std::string every;  // all marks that begin so; empty: none
+    std::unordered_set<std::string> marks;
+
+    [[nodiscard]] bool finds(std::string_view compartments) const {
+        while (!compartments.empty()) {
+            compartments.remove_prefix(1);
+            const std::string_view mark = compartments.substr(0, compartments.find('/'));
+            if (!every.empty() && mark.starts_with(every)) return true;
+            if (marks.contains(std::string(mark))) return true;
+            compartments.remove_prefix(mark.size());
+        }
+        return false;
+    }
+};
+
+bool kill_if_found(pid_t pid, const search& what) {
+    if (!what.finds(compartments_of(pid))) return false;
+    const unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    // Once more, now that the number cannot become another's.
+    if (!pidfd || !what.finds(compartments_of(pid))) return false;
+    return ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) == 0;
+}
+
+/// Until a look through all processes finds none: what is found may have started another since.
+void kill_all(const search& what) {
+    for (int pass = 0; pass != passes_max; ++pass) {
+        DIR* processes = ::opendir("/proc");
+        if (processes == nullptr) return;
+        bool found = false;
+        while (const dirent* entry = ::readdir(processes)) {
+            const std::string_view name = entry->d_name;
+            pid_t pid = 0;
+            const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+            if (error != std::errc{} || end != name.data() + name.size()) continue;
+            if (pid != ::getpid() && kill_if_found(pid, what)) found = true;
+        }
+        ::closedir(processes);
+        if (!found) return;
+        ::usleep(between_passes_us);
+    }
+}
+
+class watch {
+public:
+    watch(keeper_table& table, int bell) : table_(table), bell_(bell) {}
+
+    [[noreturn]] void run() {
+        const unique_fd parent(static_cast<int>(::syscall(SYS_pidfd_open, table_.parent, 0)));
+        // Its number may be another's if it has died already.
+        if (!parent || ::getppid() != table_.parent) end_all();
+        while (true) {
+            pollfd events[] = {{parent.get(), POLLIN, 0}, {bell_, POLLIN, 0}};
+            (void)::poll(events, 2, searched_all_ ? -1 : timeout_ms());
+            // An end of the bell without a death: the parent has become another program.
+            if (events[0].revents != 0 || !silence(bell_)) end_all();
+            if (table_.ending.load() != 0) {
+                while (!look_for_remains()) {
+                }
+                ::_exit(0);
+            }
+            if (clock::now() >= rested_at_) searched_all_ = look_for_remains();
+        }
+    }
+
+private:
+    [[nodiscard]] int timeout_ms() const {
+        const auto rest = std::chrono::ceil<std::chrono::milliseconds>(rested_at_ - clock::now());
+        return static_cast<int>(std::clamp<std::int64_t>(rest.count(), 0, 60'000));
+    }
+
+    /// True when none is left over. One search for all that have been left by now.
+    bool look_for_remains() {
+        search what;
+        std::vector<std::size_t> left;
+        for (std::size_t i = 0; i != table_.places.size() && i < table_.used.load(); ++i) {
+            const std::uint64_t word = table_.places[i].load();
+            if ((word & keeper_table::left) == 0) continue;
+            what.marks.insert(table_.mark(keeper_table::number(word)));
+            left.push_back(i);
+        }
+        if (left.empty()) return true;
+        const auto began = clock::now();
+        kill_all(what);
+        const auto ended = clock::now();
+        rested_at_ = ended + rest_per_search * (ended - began);
+        for (const std::size_t i : left) table_.places[i].store(0);
+        return false;  // more may have been left in the meantime
+    }
+
+    [[noreturn]] void end_all() {
+        for (std::size_t i = 0; i != table_.places.size() && i < table_.used.load(); ++i) {
+            const std::uint64_t word = table_.places[i].load();
+            if (word != 0 && (word & keeper_table::left) == 0) {
+                ::kill(-keeper_table::group(word), SIGKILL);
+            }
+        }
+        search all;
+        all.every = table_.marks.data();
+        kill_all(all);
+        ::_exit(0);
+    }
+
+    keeper_table& table_;
+    int bell_;
+    clock::time_point rested_at_{};
+    bool searched_all_ = true;
+};
+
+[[noreturn]] void refuse() {
+    (void)std::fprintf(stderr,
+                       "bulkhead: this option is for processes that bulkhead starts itself\n");
+    ::_exit(2);
+}
+
+[[noreturn]] void keep(const std::vector<int>& fds) {
+    if (fds.size() != 2 || !is_sealed_memory(fds[0], sizeof(keeper_table))) refuse();
+    ::prctl(PR_SET_NAME, "bulkhead-keeper");
+    for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2}) {
+        ::signal(signal, SIG_IGN);  // whoever means the program does not mean its keeper
+    }
+    if (::chdir("/") != 0) {
+        // It only holds its directory's file system a little longer.
+    }
+    const mapping mapped = map_shared(fds[0], sizeof(keeper_table), "the keeper's table");
+    watch(*reinterpret_cast<keeper_table*>(mapped.data()), fds[1]).run();
+}
+
+/// Before the constructors of the program, which are none of the keeper's business. The arguments are
+/// glibc's (its dynamic loader hands them to every initialiser).
+[[gnu::constructor(101)]] void become_keeper(int argc, char** argv, char** /*environment*/) {
+    if (argc != 4 || std::string_view(argv[1]) != keeper_flag) return;
+    try {
+        // Without a parent it has all the more to do.
+        if (await_start(argv[3]) == start_signal::not_ours) refuse();
+        keep(parse_fd_list(argv[2]));
+    } catch (...) {
+        ::_exit(1);
+    }
+}
+
+}  // namespace
+
+void link_keeper() noexcept {}
+
+}  // namespace bulkhead::os

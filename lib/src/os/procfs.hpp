@@ -1,0 +1,20 @@
+// What /proc, /sys and limits tell of processes and this machine.
+#pragma once
+
+#include <cstdint>
+#include <sys/types.h>
+
+namespace bulkhead::os {
+
+/// From now on this process cannot have more private writable memory than this (RLIMIT_DATA): what
+/// would need more fails, std::bad_alloc in C++.
+void limit_own_memory(std::uint64_t bytes) noexcept;
+/// Resident memory of this process that no other shares, 0 when unknown.
+[[nodiscard]] std::uint64_t own_private_bytes() noexcept;
+/// Resident memory of a process, 0 when unknown.
+[[nodiscard]] std::uint64_t resident_bytes(pid_t pid) noexcept;
+
+/// CPUs this process may use: its affinity mask and cgroup v2 quota, at least 1.
+[[nodiscard]] unsigned usable_cpus() noexcept;
+
+}  // namespace bulkhead::os

@@ -1,0 +1,218 @@
+// Whatever a task has started ends with its worker, however the worker ends, and with the parent.
+#include "support/family.hpp"
+#include "support/program.hpp"
+#include "support/scene.hpp"
+
+namespace {
+
+using namespace test;
+using bulkhead::process_pool;
+using bulkhead::task_options;
+
+void await_all_dead(const fs::path& born) {
+    const auto pids = family(born);
+    BOOST_TEST(pids.size() == 5U);
+    for (const pid_t pid : pids) await_dead(pid);
+}
+
+void beget_and_crash(const fs::path& born) {
+    beget(born);
+    std::raise(SIGSEGV);
+}
+
+/// Starts a successor of itself again and again, each in a session of its own.
+[[noreturn]] void run_away(const fs::path& log) {
+    for (int i = 0;; ++i) {
+        append_line(log, std::to_string(::getpid()));
+        if (::fork() != 0) ::_exit(0);
+        ::setsid();
+        ::usleep(2000);
+    }
+}
+
+void let_run_away(const fs::path& log) {
+    if (::fork() == 0) run_away(log);
+    until([&] { return lines_of(log).size() > 3; });
+}
+
+void leave_for_good(const fs::path& born) {
+    if (::fork() == 0) {
+        ::setsid();
+        ::unsetenv("BULKHEAD_COMPARTMENT");
+        announce_pid(born);
+        ::execlp("sleep", "sleep", "1000", nullptr);
+        ::_exit(127);
+    }
+    await(born);
+}
+
+void nest_and_beget(int depth, const fs::path& born) {
+    if (depth == 0) {
+        beget_and_hang(born);
+    } else {
+        process_pool pool(1);
+        pool.submit(nest_and_beget, depth - 1, born).get();
+    }
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(descendants, scene)
+
+BOOST_AUTO_TEST_CASE(they_die_with_a_task_that_crashes) {
+    process_pool pool(1);
+    (void)error_of<bulkhead::worker_crashed>(pool.submit(beget_and_crash, file("born")));
+    await_all_dead(file("born"));
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+}
+
+BOOST_AUTO_TEST_CASE(they_die_with_a_task_that_is_late) {
+    process_pool pool({.workers = 1, .kill_grace = 100ms});
+    auto late = pool.submit(task_options{.timeout = 2s}, beget_and_hang, file("born"));
+    const auto born = family(file("born"));
+    (void)error_of<bulkhead::task_timeout>(std::move(late));
+    await_all_dead(file("born"));
+}
+
+BOOST_AUTO_TEST_CASE(they_die_with_a_task_that_is_cancelled_or_terminated) {
+    process_pool pool({.workers = 2, .kill_grace = 100ms});
+    auto first = pool.submit(beget_and_hang, file("one"));
+    auto second = pool.submit(beget_and_hang, file("two"));
+    await(file("one"));
+    await(file("two"));
+    BOOST_TEST(first.cancel());
+    await_all_dead(file("one"));
+    pool.terminate();
+    await_all_dead(file("two"));
+}
+
+BOOST_AUTO_TEST_CASE(they_die_with_a_worker_that_has_nothing_to_do_any_more) {
+    {
+        process_pool pool(1);
+        pool.submit(beget, file("born")).get();
+        for (const pid_t pid : family(file("born"))) BOOST_TEST(!is_dead(pid));
+    }
+    for (const pid_t pid : family(file("born"))) BOOST_TEST(is_dead(pid));
+}
+
+BOOST_AUTO_TEST_CASE(they_die_with_a_process) {
+    {
+        bulkhead::process one(beget, file("one"));
+        BOOST_TEST(one.join().success());
+        bulkhead::process two(beget_and_hang, file("two"));
+        await(file("two"));
+        two.kill();
+        await_all_dead(file("one"));
+    }
+    for (const pid_t pid : family(file("two"))) BOOST_TEST(is_dead(pid));
+}
+
+BOOST_AUTO_TEST_CASE(they_die_while_they_start_others) {
+    process_pool pool(1);
+    pool.submit(let_run_away, file("log")).get();
+    pool.shutdown();
+    until([&] { return processes_marked(mark()).empty(); });
+}
+
+BOOST_AUTO_TEST_CASE(those_of_the_other_tasks_live_on) {
+    process_pool pool({.workers = 2, .kill_grace = 100ms});
+    auto kept = pool.submit(beget_and_hang, file("kept"));
+    auto ended = pool.submit(beget_and_hang, file("ended"));
+    const auto living = family(file("kept"));
+    await(file("ended"));
+    BOOST_TEST(ended.cancel());
+    await_all_dead(file("ended"));
+    for (const pid_t pid : living) BOOST_TEST(!is_dead(pid));
+    BOOST_TEST(kept.cancel());
+}
+
+BOOST_AUTO_TEST_CASE(one_that_drops_the_variable_and_has_a_session_of_its_own_may_stay) {
+    {
+        process_pool pool(1);
+        pool.submit(leave_for_good, file("born")).get();
+    }
+    const pid_t pid = await_pid(file("born"));
+    BOOST_TEST(!is_dead(pid));
+    ::kill(pid, SIGKILL);
+}
+
+BOOST_AUTO_TEST_CASE(they_die_with_a_killed_parent) {
+    program parent(*this, "doomed_parent", {"begetting", file("born")});
+    await(file("born"));
+    parent.kill();
+    await_all_dead(file("born"));
+    until([&] { return processes_marked(mark()).empty(); });
+}
+
+BOOST_AUTO_TEST_CASE(they_die_with_a_killed_parent_in_pools_inside_tasks) {
+    process_pool pool({.workers = 1, .kill_grace = 50ms});
+    auto f = pool.submit(nest_and_beget, 2, file("born"));
+    await(file("born"));
+    ::kill(pids_of(pool).at(0), SIGKILL);
+    (void)error_of<bulkhead::worker_crashed>(std::move(f));
+    await_all_dead(file("born"));
+}
+
+BOOST_AUTO_TEST_CASE(a_killed_keeper_is_replaced) {
+    process_pool pool(1);
+    auto f = pool.submit(beget_and_hang, file("born"));
+    await(file("born"));
+    const auto first = keepers_of(::getpid());
+    BOOST_TEST_REQUIRE(first.size() == 1U);
+    ::kill(first[0], SIGKILL);
+    until([&] {
+        const auto now = keepers_of(::getpid());
+        return now.size() == 1 && now != first;
+    });
+    BOOST_TEST(f.cancel());
+    await_all_dead(file("born"));
+}
+
+BOOST_AUTO_TEST_CASE(the_keeper_of_a_killed_keepers_parent_knows_them_too) {
+    program parent(*this, "doomed_parent", {"begetting", file("born")});
+    await(file("born"));
+    const auto first = keepers_of(parent.pid());
+    BOOST_TEST_REQUIRE(first.size() == 1U);
+    ::kill(first[0], SIGKILL);
+    until([&] {
+        const auto now = keepers_of(parent.pid());
+        return now.size() == 1 && now != first;
+    });
+    parent.kill();
+    await_all_dead(file("born"));
+    until([&] { return processes_marked(mark()).empty(); });
+}
+
+BOOST_AUTO_TEST_CASE(a_stopped_keeper_holds_nobody_up) {
+    process_pool pool(2);
+    (void)pids_of(pool);
+    const auto keeper = keepers_of(::getpid());
+    BOOST_TEST_REQUIRE(keeper.size() == 1U);
+    ::kill(keeper[0], SIGSTOP);
+    for (int i = 0; i != 20; ++i) {
+        (void)error_of<bulkhead::worker_crashed>(pool.submit([] { std::raise(SIGSEGV); }));
+        BOOST_TEST(pool.submit(square, i).get() == i * i);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(there_is_one_keeper_while_there_are_workers_and_none_after) {
+    {
+        process_pool one(2);
+        process_pool two({.workers = 1, .idle_timeout = 1ms});
+        bulkhead::process three(square, 1);
+        BOOST_TEST(keepers_of(::getpid()).size() == 1U);
+        // Signals to the program's own children by name or session are not meant for it.
+        for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+            ::kill(keepers_of(::getpid()).at(0), signal);
+        }
+        for (int i = 0; i != 10; ++i) BOOST_TEST(two.submit(square, i).get() == i * i);
+        BOOST_TEST(keepers_of(::getpid()).size() == 1U);
+    }
+    BOOST_TEST(keepers_of(::getpid()).empty());
+    process_pool resting({.workers = 2, .idle_timeout = 1ms});
+    BOOST_TEST(resting.submit(square, 3).get() == 9);
+    until([&] { return keepers_of(::getpid()).empty(); });
+    BOOST_TEST(resting.submit(square, 4).get() == 16);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
