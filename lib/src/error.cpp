@@ -29,6 +29,32 @@ std::string crash_sentence(const process_status& status, pid_t pid, task_phase p
            doing + quoted(task_name);
 }
 
+/// What the status does not say already.
+std::string cause_sentence(const crash_details& details) {
+    std::string text;
+    switch (details.cause) {
+        case crash_cause::stack_overflow:
+            text = ": its stack overflowed";
+            break;
+        case crash_cause::memory_limit:
+            text = ": it had used up its memory limit";
+            break;
+        case crash_cause::out_of_memory:
+            text = ": the kernel ran out of memory";
+            break;
+        case crash_cause::resource_limit:
+            text = ": it exceeded a resource limit";
+            break;
+        case crash_cause::misbehaved:
+            text = ": it had written garbage into its channel to the pool";
+            break;
+        default:
+            break;
+    }
+    if (!details.where.empty()) text += ", in " + details.where;
+    return text;
+}
+
 std::string seconds(std::chrono::nanoseconds time) {
     const auto ms = std::chrono::duration<double, std::milli>(time).count();
     char text[32];
@@ -73,14 +99,43 @@ std::string_view to_string(task_phase phase) noexcept {
     return "unknown";
 }
 
+std::string_view to_string(crash_cause cause) noexcept {
+    switch (cause) {
+        case crash_cause::unknown:
+            return "unknown";
+        case crash_cause::exited:
+            return "exited";
+        case crash_cause::fault:
+            return "fault";
+        case crash_cause::stack_overflow:
+            return "stack overflow";
+        case crash_cause::aborted:
+            return "aborted";
+        case crash_cause::memory_limit:
+            return "memory limit";
+        case crash_cause::out_of_memory:
+            return "out of memory";
+        case crash_cause::resource_limit:
+            return "resource limit";
+        case crash_cause::killed:
+            return "killed";
+        case crash_cause::misbehaved:
+            return "misbehaved";
+    }
+    return "unknown";
+}
+
 worker_crashed::worker_crashed(process_status status, pid_t pid, task_phase phase,
-                               std::string task_name, std::string stderr_tail)
-    : error(crash_sentence(status, pid, phase, task_name) + last_words(stderr_tail)),
+                               std::string task_name, std::string stderr_tail,
+                               crash_details details)
+    : error(crash_sentence(status, pid, phase, task_name) + cause_sentence(details) +
+            last_words(stderr_tail)),
       status_(status),
       pid_(pid),
       phase_(phase),
       task_name_(std::move(task_name)),
-      stderr_tail_(std::move(stderr_tail)) {}
+      stderr_tail_(std::move(stderr_tail)),
+      details_(std::move(details)) {}
 
 task_timeout::task_timeout(std::chrono::nanoseconds timeout, pid_t pid,
                            const std::string& task_name)

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <sys/types.h>
+#include <vector>
 
 namespace bulkhead {
 
@@ -114,12 +115,41 @@ enum class task_phase : std::uint8_t { decode = 1, run = 2, encode = 3 };
 
 [[nodiscard]] std::string_view to_string(task_phase phase) noexcept;
 
+/// Why a worker died, as far as can be known.
+enum class crash_cause : std::uint8_t {
+    unknown,
+    exited,  ///< it left through exit() or _exit(); status() has the code
+    fault,   ///< an instruction of its own: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS
+    stack_overflow,  ///< SIGSEGV just below the stack
+    aborted,         ///< SIGABRT: abort(), assert(), std::terminate(), a pure virtual call
+    memory_limit,    ///< a fault or an abort at 90 % or more of worker_memory_max_bytes
+    out_of_memory,   ///< SIGKILL while the kernel counted a kill by its OOM killer
+    resource_limit,  ///< SIGXCPU, SIGXFSZ: a limit (setrlimit) on CPU time or the size of files
+    killed,          ///< by a signal that another process sent
+    misbehaved,      ///< by the pool: what it wrote cannot be the work of an honest worker
+};
+
+[[nodiscard]] std::string_view to_string(crash_cause cause) noexcept;
+
+struct crash_details {
+    crash_cause cause = crash_cause::unknown;
+    /// The function that it died in, the innermost one that is not of the C or C++ library:
+    /// "decode_header(char const*)"; like a frame where there is no symbol.
+    std::string where{};
+    /// Innermost first, down to the task: "decode_header(char const*)+0x1c", or "libx.so+0x1234" where
+    /// there is no symbol. Empty when its signal handler could not tell (SIGKILL, exit, a handler of
+    /// the program's own or a sanitizer's).
+    std::vector<std::string> backtrace{};
+    /// Of SIGSEGV and SIGBUS: the address that was touched.
+    std::uint64_t fault_address = 0;
+};
+
 /// The worker died while it ran this task: by a signal, or by leaving through `exit` (whatever the
 /// code: a task that exits has given no result).
 class worker_crashed : public error {
 public:
     worker_crashed(process_status status, pid_t pid, task_phase phase, std::string task_name,
-                   std::string stderr_tail = {});
+                   std::string stderr_tail = {}, crash_details details = {});
 
     [[nodiscard]] const process_status& status() const noexcept { return status_; }
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
@@ -128,6 +158,13 @@ public:
     /// The last lines (at most 4 KiB) that the worker wrote to standard error, perhaps also of tasks
     /// before this one.
     [[nodiscard]] const std::string& stderr_tail() const noexcept { return stderr_tail_; }
+    [[nodiscard]] crash_cause cause() const noexcept { return details_.cause; }
+    /// As in crash_details; empty when not known.
+    [[nodiscard]] const std::string& where() const noexcept { return details_.where; }
+    [[nodiscard]] const std::vector<std::string>& backtrace() const noexcept {
+        return details_.backtrace;
+    }
+    [[nodiscard]] std::uint64_t fault_address() const noexcept { return details_.fault_address; }
 
 private:
     process_status status_;
@@ -135,6 +172,7 @@ private:
     task_phase phase_;
     std::string task_name_;
     std::string stderr_tail_;
+    crash_details details_;
 };
 
 /// The task ran longer than its timeout; its worker has been killed and reaped, with the processes

@@ -33,6 +33,7 @@
 
 #include "channel/envelope.hpp"
 #include "channel/payload.hpp"
+#include "os/crash_report.hpp"
 
 #include <bulkhead/error.hpp>
 
@@ -118,6 +119,8 @@ struct control_block {
     std::atomic<std::uint64_t> partial;  // worker, release: items and bytes that are done
 
     alignas(64) slot slots[slots_max];
+
+    os::crash_report crash;  // worker: where it crashed
 };
 static_assert(offsetof(control_block, worker_asleep) == 64);
 static_assert(offsetof(control_block, started_ns) == 192);

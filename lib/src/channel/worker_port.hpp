@@ -51,6 +51,9 @@ public:
     /// Asks the parent for a successor: with the result that is given next, this worker is done.
     void is_worn() noexcept { control_->worn.store(1, std::memory_order_relaxed); }
 
+    /// For the handler of fatal signals.
+    [[nodiscard]] os::crash_report& crash() noexcept { return control_->crash; }
+
     [[nodiscard]] bool abandoned() const noexcept;
     [[nodiscard]] bool stop_requested(std::uint64_t ticket) const noexcept;
 

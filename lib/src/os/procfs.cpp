@@ -14,6 +14,32 @@
 #include <unistd.h>
 
 namespace bulkhead::os {
+namespace {
+
+/// The path of this process in the hierarchy of a cgroup v1 controller, or of v2 (""); "/" when it is in
+/// none. Lines are "0::/path" or "4:memory:/path".
+std::string cgroup_path(const std::string& controller) {
+    std::ifstream self("/proc/self/cgroup");
+    for (std::string line; std::getline(self, line);) {
+        const auto names = line.find(':') + 1;
+        const auto path = line.find(':', names);
+        if (names == 0 || path == std::string::npos) continue;
+        std::istringstream all(line.substr(names, path - names));
+        std::string name;
+        bool found = path == names && controller.empty();
+        while (std::getline(all, name, ',')) found = found || name == controller;
+        if (found) return line.substr(path + 1);
+    }
+    return "/";
+}
+
+std::string cgroup_file(const std::string& controller, const std::string& name) {
+    const std::string root = "/sys/fs/cgroup" + (controller.empty() ? "" : "/" + controller);
+    return root + cgroup_path(controller) + "/" + name;
+}
+
+}  // namespace
+
 void limit_own_memory(std::uint64_t bytes) noexcept {
     rlimit limit{};
     ::getrlimit(RLIMIT_DATA, &limit);
@@ -50,6 +76,24 @@ std::uint64_t resident_bytes(pid_t pid) noexcept {
     }
 }
 
+std::uint64_t oom_kills() noexcept {
+    try {
+        for (const auto& file :
+             {cgroup_file("", "memory.events"), cgroup_file("memory", "memory.oom_control"),
+              std::string("/proc/vmstat")}) {
+            std::ifstream counters(file);
+            std::string name;
+            std::uint64_t count = 0;
+            while (counters >> name >> count) {
+                if (name == "oom_kill") return count;
+            }
+        }
+    } catch (...) {
+        return 0;
+    }
+    return 0;
+}
+
 unsigned usable_cpus() noexcept {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -58,12 +102,8 @@ unsigned usable_cpus() noexcept {
         cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
     }
     try {
-        // cgroup v2: "0::/path"; each level may set a quota, "max 100000" or "150000 100000".
-        std::ifstream self("/proc/self/cgroup");
-        std::string line;
-        while (std::getline(self, line) && line.rfind("0::", 0) != 0) {
-        }
-        std::string path = line.rfind("0::", 0) == 0 ? line.substr(3) : "/";
+        // Each level may set a quota, "max 100000" or "150000 100000".
+        std::string path = cgroup_path("");
         while (true) {
             std::ifstream limits("/sys/fs/cgroup" + path + "/cpu.max");
             std::string quota;

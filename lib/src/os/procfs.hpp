@@ -14,6 +14,10 @@ void limit_own_memory(std::uint64_t bytes) noexcept;
 /// Resident memory of a process, 0 when unknown.
 [[nodiscard]] std::uint64_t resident_bytes(pid_t pid) noexcept;
 
+/// How many processes the kernel's OOM killer has killed in this process's memory cgroup (v2 or v1; the
+/// whole machine where there is none). It only grows; 0 when unknown.
+[[nodiscard]] std::uint64_t oom_kills() noexcept;
+
 /// CPUs this process may use: its affinity mask and cgroup v2 quota, at least 1.
 [[nodiscard]] unsigned usable_cpus() noexcept;
 

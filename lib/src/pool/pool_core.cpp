@@ -61,6 +61,7 @@ pool_core::~pool_core() = default;
 void pool_core::start() {
     std::promise<std::string> first;
     auto failure = first.get_future();
+    oom_kills_seen_ = os::oom_kills();
     loop_ = std::thread([this, &first] {
         loop_id_.store(std::this_thread::get_id());
         start_worker(0);

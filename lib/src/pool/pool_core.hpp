@@ -180,9 +180,12 @@ private:
     void listen(worker_index worker);
     void kill_worker(worker_index worker);
     void on_death(worker_index worker);
+    [[nodiscard]] crash_details explain_death(worker_index worker, const process_status& status,
+                                              std::optional<os::crash_account> account);
     struct worker_end {
         process_status status;
         const std::string& stderr_tail;
+        const crash_details& details;
     };
     void settle(worker_index worker, const worker_end& end, std::vector<remote_task*>& resolved,
                 std::vector<pool_event>& events);
@@ -209,6 +212,7 @@ private:
     std::condition_variable room_;
     std::condition_variable idle_;
     fsm::scheduler scheduler_;
+    std::uint64_t oom_kills_seen_ = 0;          // the loop thread's
     std::shared_ptr<os::keeper> keeper_;        // the loop thread's; held from worker to worker
     std::vector<std::unique_ptr<seat>> seats_;  // the loop thread changes it, under the lock
     std::atomic<std::size_t> wanted_{0};        // seats from this one on are to be empty

@@ -3,6 +3,8 @@
 
 #include "os/doorbell.hpp"
 #include "os/kill_point.hpp"
+#include "os/procfs.hpp"
+#include "pool/crash_cause.hpp"
 #include "pool/exception_travel.hpp"
 #include "process/start.hpp"
 
@@ -257,6 +259,7 @@ void pool_core::on_death(worker_index worker) {
     const auto streams = std::exchange(at.streams, nullptr);
     streams->finish();
     const std::string stderr_tail = streams->stderr_tail();
+    auto account = at.box->crash(at.process.pid());  // reads symbol tables: not under the lock
     lock held(mutex_);
     const process_status status = at.process.reap();
     const pid_t pid = at.process.pid();
@@ -273,7 +276,9 @@ void pool_core::on_death(worker_index worker) {
     at.init_ticket = 0;
     at.init_failure.clear();
     const bool idle = running_at(worker) == nullptr;
-    settle(worker, {status, stderr_tail}, resolved, events);
+    const crash_details details =
+        idle ? crash_details() : explain_death(worker, status, std::move(account));
+    settle(worker, {status, stderr_tail, details}, resolved, events);
     BULKHEAD_KILL_POINT("parent.settled");
     at.death.close();
     at.bell.close();
@@ -322,6 +327,20 @@ void pool_core::dismiss_keeper() {
     dismissed = std::exchange(keeper_, nullptr);
 }
 
+crash_details pool_core::explain_death(worker_index worker, const process_status& status,
+                                       std::optional<os::crash_account> account) {
+    const seat& at = *seats_[worker];
+    crash_evidence evidence{.status = status,
+                            .account = std::move(account),
+                            .memory_max_bytes = options_.worker_memory_max_bytes,
+                            .killed_as_liar = at.lied};
+    if (status.signal() == SIGKILL) {
+        const auto kills = os::oom_kills();
+        evidence.oom_kill_counted = kills > std::exchange(oom_kills_seen_, kills);
+    }
+    return explain(evidence);
+}
+
 void pool_core::settle(worker_index worker, const worker_end& end,
                        std::vector<remote_task*>& resolved, std::vector<pool_event>& events) {
     // Newest first: what goes back to the backlog goes to its front.
@@ -366,7 +385,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
         }
         ++figures_.crashed;
         error = std::make_exception_ptr(
-            worker_crashed(end.status, pid, phase, task.name(), end.stderr_tail));
+            worker_crashed(end.status, pid, phase, task.name(), end.stderr_tail, end.details));
     }
     if (task.what.chunk) {
         task.set_partial(at.box->partial_items_of(ticket), std::move(error), pid);

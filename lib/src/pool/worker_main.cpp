@@ -2,6 +2,7 @@
 #include "pool/worker_main.hpp"
 
 #include "channel/worker_port.hpp"
+#include "os/crash_report.hpp"
 #include "os/procfs.hpp"
 #include "pool/chunk_record.hpp"
 #include "pool/exception_travel.hpp"
@@ -220,6 +221,7 @@ void flush_output() noexcept {
 void serve(const std::vector<int>& fds) {
     worker_port port(fds);  // never destroyed, nor is the worker: its stop_watcher looks at both
     worker self(port);
+    os::report_crashes_to(port.crash());
     if (port.memory_max_bytes() != 0) os::limit_own_memory(port.memory_max_bytes());
     while (const task_envelope* task = port.next_task()) {
         self.run(*task);
