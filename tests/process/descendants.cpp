@@ -22,7 +22,7 @@ void beget_and_crash(const fs::path& born) {
 
 /// Starts a successor of itself again and again, each in a session of its own.
 [[noreturn]] void run_away(const fs::path& log) {
-    for (int i = 0;; ++i) {
+    while (true) {
         append_line(log, std::to_string(::getpid()));
         if (::fork() != 0) ::_exit(0);
         ::setsid();

@@ -51,6 +51,7 @@ struct pool_event {
     std::string message{};
 };
 
+/// The members' order is fixed: new ones come last, so that designated initialisers go on compiling.
 struct process_pool_options {
     /// Worker processes, 0 to workers_max; 0: as many as this process may use CPUs (affinity mask and
     /// cgroup quota).
@@ -77,8 +78,6 @@ struct process_pool_options {
     /// throws, crashes, or runs longer than task_timeout (or initializer_timeout_default, if that is
     /// 0), the start has failed; the pool breaks after start_failures_max of these in a row.
     worker_initializer initializer{};
-    /// Where workers' standard output and error go: `inherit`, `discard`, or a callback for each line.
-    output_policy worker_output{};
     /// Worker deaths in a row, with no task finished between, after which the pool stops restarting
     /// and fails what is queued with pool_broken. 0: no limit for deaths inside tasks. Workers that
     /// die or fail while they start break the pool after start_failures_max in a row in any case.
@@ -86,8 +85,15 @@ struct process_pool_options {
     /// Called in the parent, by the pool's own thread: be brief, do not wait for this pool's
     /// futures. An exception from it is swallowed.
     std::function<void(const pool_event&)> on_event{};
+    /// Where workers' standard output and error go: `inherit`, `discard`, or a callback for each line.
+    output_policy worker_output{};
+    /// Workers kept started beside the others, at most spare_workers_max: when one dies or is replaced, a
+    /// spare takes its place at once, and the next task does not wait for a process to start. They come
+    /// up when the pool has been at work for a moment; the initializer runs when they take a place.
+    std::size_t spare_workers = 1;
 };
 
+inline constexpr std::size_t spare_workers_max = 64;
 inline constexpr std::uint64_t worker_memory_bytes_min = std::uint64_t{16} << 20;
 
 /// Failed starts in a row after which a pool is broken.
@@ -143,6 +149,7 @@ struct pool_stats {
     std::uint64_t cancelled = 0;
     std::uint64_t retried = 0;   ///< runs beyond a task's first
     std::uint64_t restarts = 0;  ///< workers started in place of dead ones
+    std::uint64_t spares = 0;    ///< that stand by now, ready to take a place
 };
 
 namespace detail {

@@ -26,7 +26,12 @@ std::string clean(const std::array<char, 256>& text) {
     return path;
 }
 
-bool is_runtime(std::string_view path) {
+/// By its file; or by its name, where the C library is linked statically or wrapped by a sanitizer.
+bool is_runtime(std::string_view path, std::string_view function) {
+    for (const std::string_view name :
+         {"abort", "raise", "gsignal", "pthread_kill", "__assert_fail", "std::terminate()"}) {
+        if (function == name) return true;
+    }
     const std::string_view file = path.substr(path.rfind('/') + 1);
     for (const std::string_view library :
          {"libc.so", "libc-", "libstdc++.so", "libc++.so", "libc++abi.so", "libgcc_s.so",
@@ -70,7 +75,7 @@ std::optional<crash_account> read_crash(const crash_report& report, int pid) {
     for (std::size_t i = 0; i != count; ++i) {
         if (names[i].function.starts_with(serving_function)) break;
         account.backtrace.push_back(names[i].text);
-        if (account.where.empty() && !is_runtime(places[i].module)) {
+        if (account.where.empty() && !is_runtime(places[i].module, names[i].function)) {
             account.where = names[i].function.empty() ? names[i].text : names[i].function;
         }
     }

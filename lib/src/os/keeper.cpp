@@ -94,10 +94,7 @@ std::shared_ptr<keeper> keeper::of_this_process() {
     static std::weak_ptr<keeper> current;
     const std::lock_guard lock(guard);
     auto kept = current.lock();
-    if (kept && !kept->in_a_fork()) {
-        kept->see_that_it_lives();
-        return kept;
-    }
+    if (kept && !kept->in_a_fork()) return kept;
     kept.reset(new keeper);
     current = kept;
     return kept;
@@ -116,7 +113,6 @@ keeper::keeper() : forks_(fork_count()) {
     const std::uint64_t random = std::uint64_t{source()} << 32 | source();
     (void)std::snprintf(table_->marks.data(), table_->marks.size(), "%d.%016" PRIx64 ".",
                         static_cast<int>(::getpid()), random);
-    start();
 }
 
 void keeper::start() {
@@ -133,6 +129,7 @@ void keeper::start() {
     request.passed_fds = {memory_.get(), there.get()};
     request.dies_with_parent = false;
     process_ = launch(request);
+    process_.let_it_run();
     BULKHEAD_KILL_POINT("parent.keeper_started");
 }
 

@@ -49,7 +49,7 @@ public:
         bool watched_ = false;
     };
 
-    /// The keeper of this process, started if there is none. Throws pool_broken with the cause.
+    /// The keeper of this process, perhaps not started yet. Throws pool_broken with the cause.
     [[nodiscard]] static std::shared_ptr<keeper> of_this_process();
 
     /// Waits until it has ended whatever it still had to.
@@ -59,7 +59,7 @@ public:
 
     /// Throws pool_broken when there are too many.
     [[nodiscard]] place new_place();
-    /// Starts it again if it has been killed. Throws pool_broken with the cause.
+    /// Starts it if it has not been, or has been killed. Throws pool_broken with the cause.
     void see_that_it_lives();
     [[nodiscard]] pid_t pid() const;
 

@@ -31,6 +31,7 @@ inline constexpr std::array parent_kill_points = std::to_array<std::string_view>
     "parent.watched",         // the keeper knows of the process, which waits to be let go
     "parent.spawned",         // the process exists, nobody here knows
     "parent.ready",           // known, takes tasks
+    "parent.spare_taken",     // a worker has left the waiting ones and has no seat yet
     "parent.placed",          // arguments are where the worker will find them
     "parent.posted",          // the task is posted, the worker not told
     "parent.told",            // the worker is told

@@ -22,6 +22,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
@@ -121,9 +122,11 @@ launched spawn_here(const launch_request& request) {
     }
 
     int start[2];
-    if (::pipe2(start, O_CLOEXEC) != 0) throw_spawn("pipe: " + errno_text(errno));
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, start) != 0) {
+        throw_spawn("socketpair: " + errno_text(errno));
+    }
     const unique_fd awaits_start = above_stdio(unique_fd(start[0]));
-    const unique_fd starts = above_stdio(unique_fd(start[1]));
+    unique_fd starts = above_stdio(unique_fd(start[1]));
     const std::string start_argument = std::to_string(awaits_start.get());
     std::vector<int> passed = request.passed_fds;
     passed.push_back(awaits_start.get());
@@ -176,11 +179,7 @@ launched spawn_here(const launch_request& request) {
         throw_spawn("pidfd_open: " + errno_text(cause));
     }
     ::fcntl(pidfd.get(), F_SETFD, FD_CLOEXEC);
-    if (request.before_it_runs) request.before_it_runs(pid);
-    // This thread has SIGPIPE blocked: a child that is gone already is told by its pidfd.
-    const char go = 1;
-    [[maybe_unused]] const auto written = ::write(starts.get(), &go, sizeof go);
-    return {pid, std::move(pidfd)};
+    return {pid, std::move(pidfd), std::move(starts)};
 }
 
 /// The thread that spawns. It lives as long as the process: the kernel kills children when the
@@ -259,6 +258,19 @@ private:
 
 const std::string& program_name() { return name_of_program(); }
 void set_program_name(const char* argv0) { name_of_program() = argv0; }
+
+void launched::let_it_run() noexcept {
+    // A child that is gone already is told by its pidfd.
+    const char go = 1;
+    (void)::send(starts.get(), &go, sizeof go, MSG_NOSIGNAL);
+    starts.reset();
+}
+
+void launched::kill_and_reap() noexcept {
+    ::kill(pid, SIGKILL);  // not reaped: the pid is still its own
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
 
 launched launch(const launch_request& request) { return spawner::instance().run(request); }
 

@@ -3,7 +3,6 @@
 
 #include "os/fd.hpp"
 
-#include <functional>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -28,13 +27,17 @@ struct launch_request {
     /// Killed by the kernel when this process dies, and leader of a process group of its own. Else it
     /// outlives this process, in a session of its own, without standard streams.
     bool dies_with_parent = true;
-    /// Called when the process exists and before await_start() returns in it.
-    std::function<void(pid_t)> before_it_runs;
 };
 
 struct launched {
     pid_t pid = 0;
     unique_fd pidfd;
+    unique_fd starts;
+
+    /// Until then it waits in await_start().
+    void let_it_run() noexcept;
+    /// Instead.
+    void kill_and_reap() noexcept;
 };
 
 /// Starts this executable again through Boost.Process: stdin from /dev/null, default signal

@@ -13,13 +13,22 @@
 namespace bulkhead::os {
 
 child spawn(const spawn_request& request) {
-    keeper::place place = keeper::of_this_process()->new_place();
+    const auto kept = keeper::of_this_process();
+    keeper::place place = kept->new_place();
     launched made = launch({.arguments = request.arguments,
                             .passed_fds = request.passed_fds,
                             .out_fd = request.out_fd,
                             .err_fd = request.err_fd,
-                            .variable = place.variable(),
-                            .before_it_runs = [&](pid_t pid) { place.watch(pid); }});
+                            .variable = place.variable()});
+    try {
+        // Now: a first keeper starts while the child loads its libraries.
+        kept->see_that_it_lives();
+    } catch (...) {
+        made.kill_and_reap();
+        throw;
+    }
+    place.watch(made.pid);
+    made.let_it_run();
     return {made.pid, std::move(made.pidfd), std::move(place)};
 }
 

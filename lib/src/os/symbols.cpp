@@ -154,7 +154,7 @@ void look_up(const std::string& path, std::vector<wanted_name>& wanted) {
     }
     const auto sections =
         file.many<ElfW(Shdr)>(header->e_shoff, std::uint64_t{header->e_shnum} * sizeof(ElfW(Shdr)));
-    for (const std::uint32_t kind : {SHT_SYMTAB, SHT_DYNSYM}) {
+    for (const ElfW(Word) kind : {ElfW(Word){SHT_SYMTAB}, ElfW(Word){SHT_DYNSYM}}) {
         for (const auto& section : sections) {
             if (section.sh_type == kind && section.sh_link < sections.size()) {
                 look_up(file, section, sections[section.sh_link], wanted);

@@ -38,6 +38,10 @@ process_pool_options checked(process_pool_options options) {
                           std::to_string(options.worker_memory_max_bytes) +
                           ": a worker needs at least " + std::to_string(worker_memory_bytes_min));
     }
+    if (options.spare_workers > spare_workers_max) {
+        throw usage_error("bulkhead: spare_workers is " + std::to_string(options.spare_workers) +
+                          ": give at most " + std::to_string(spare_workers_max));
+    }
     return options;
 }
 
@@ -323,6 +327,7 @@ pool_stats pool_core::stats() const {
     for (worker_index i = 0; i != seats_.size(); ++i) {
         if (!scheduler_.ledger(i).empty()) ++figures.running;
     }
+    figures.spares = spares_ready();
     figures.queued = unresolved() - figures.running;
     return figures;
 }

@@ -68,6 +68,25 @@ private:
 
     static constexpr std::uint64_t not_watched = ~std::uint64_t{0};
 
+    /// A worker process and what it shares with this one, whether it has a seat yet or not.
+    struct crew {
+        std::unique_ptr<channel::compartment> box;
+        os::child process;
+        std::shared_ptr<worker_streams> streams;
+        std::shared_ptr<std::atomic<worker_index>> seat;  // no_worker: a spare
+    };
+
+    /// A worker that waits for a seat.
+    struct spare {
+        spare(boost::asio::io_context& io, std::uint64_t id_, crew of)
+            : id(id_), who(std::move(of)), death(io), kill_timer(io) {}
+        std::uint64_t id;
+        bool hung_up = false;
+        crew who;
+        boost::asio::posix::stream_descriptor death;
+        boost::asio::steady_timer kill_timer;
+    };
+
     /// A place in the pool; process after process takes it.
     struct seat {
         explicit seat(boost::asio::io_context& io)
@@ -166,8 +185,21 @@ private:
     void rest_idle_workers();
     void apply_size();
 
+    // ---- pool_spares.cpp: workers in waiting, on the loop thread
+    [[nodiscard]] crew launch_crew();
+    /// A spare if there is one, else a new process.
+    [[nodiscard]] crew take_crew();
+    void arm_spares(std::chrono::nanoseconds after);
+    void start_spares();
+    [[nodiscard]] static bool is_ready(const std::unique_ptr<spare>& one);
+    [[nodiscard]] std::size_t spares_ready() const;
+    [[nodiscard]] spare* find_spare(std::uint64_t id) const noexcept;
+    void on_spare_death(std::uint64_t id);
+    void part_with_spares();
+
     // ---- pool_life.cpp: workers' beginnings and ends, on the loop thread
     void start_worker(worker_index worker);
+    void seat_crew(worker_index worker, crew who);
     /// The worker can take tasks. Under the lock.
     void now_ready(worker_index worker);
     /// Posts the initializer. Under the lock.
@@ -205,6 +237,11 @@ private:
     bool balance_armed_ = false;
     boost::asio::steady_timer idle_timer_{io_};
     bool idle_armed_ = false;
+    boost::asio::steady_timer spare_timer_{io_};
+    bool spares_armed_ = false;
+    bool spares_dismissed_ = false;  // until a worker takes tasks again
+    unsigned spare_failures_ = 0;    // in a row
+    std::uint64_t last_spare_id_ = 0;
     boost::asio::steady_timer audit_timer_{io_};
     bool audit_armed_ = false;
 
@@ -212,11 +249,12 @@ private:
     std::condition_variable room_;
     std::condition_variable idle_;
     fsm::scheduler scheduler_;
-    std::uint64_t oom_kills_seen_ = 0;          // the loop thread's
-    std::shared_ptr<os::keeper> keeper_;        // the loop thread's; held from worker to worker
-    std::vector<std::unique_ptr<seat>> seats_;  // the loop thread changes it, under the lock
-    std::atomic<std::size_t> wanted_{0};        // seats from this one on are to be empty
-    std::size_t resting_ = 0;                   // seats that rest
+    std::uint64_t oom_kills_seen_ = 0;            // the loop thread's
+    std::shared_ptr<os::keeper> keeper_;          // the loop thread's; held from worker to worker
+    std::vector<std::unique_ptr<spare>> spares_;  // as the seats
+    std::vector<std::unique_ptr<seat>> seats_;    // the loop thread changes it, under the lock
+    std::atomic<std::size_t> wanted_{0};          // seats from this one on are to be empty
+    std::size_t resting_ = 0;                     // seats that rest
     pool_stats figures_;
     std::uint64_t last_id_ = 0;
     std::size_t resolving_ = 0;  // ended for the scheduler, not yet told to their futures

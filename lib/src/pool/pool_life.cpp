@@ -6,7 +6,6 @@
 #include "os/procfs.hpp"
 #include "pool/crash_cause.hpp"
 #include "pool/exception_travel.hpp"
-#include "process/start.hpp"
 
 #include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
@@ -20,6 +19,8 @@ namespace {
 /// After the n-th failed start in a row: this, times 2^n.
 constexpr std::chrono::milliseconds first_back_off{10};
 constexpr unsigned back_off_doublings_max = 6;
+/// Programs that make a pool for one task, and are in a hurry, are done by then.
+constexpr std::chrono::milliseconds spare_after{20};
 constexpr std::uint64_t no_ticket = ~std::uint64_t{0};
 
 }  // namespace
@@ -36,53 +37,7 @@ void pool_core::start_worker(worker_index worker) {
     }
     std::vector<remote_task*> resolved;
     try {
-        if (!keeper_) keeper_ = os::keeper::of_this_process();
-        auto box = std::make_unique<channel::compartment>(options_.worker_memory_max_bytes);
-        auto streams = relay_.open([this, worker] { return running_name(worker); });
-        auto process = os::spawn({.arguments = {worker_flag, os::fd_list(box->worker_fds())},
-                                  .passed_fds = box->worker_fds(),
-                                  .out_fd = streams->out_for_worker(),
-                                  .err_fd = streams->err_for_worker()});
-        BULKHEAD_KILL_POINT("parent.spawned");
-        box->launched();
-        streams->launched(process.pid());
-        const pid_t pid = process.pid();
-        os::unique_fd death;
-        os::unique_fd bell;
-        try {
-            // Duplicates: Asio closes what it is given.
-            death = os::duplicate(process.pidfd());
-            bell = os::duplicate(box->bell());
-            at.death.assign(death.get());
-            (void)death.release();
-            at.bell.assign(bell.get());
-            (void)bell.release();
-        } catch (...) {
-            boost::system::error_code ignored;
-            at.death.close(ignored);
-            streams->finish();
-            process.signal_group(SIGKILL);
-            (void)process.reap();
-            throw;
-        }
-        {
-            const lock held(mutex_);
-            at.box = std::move(box);
-            at.process = std::move(process);
-            at.streams = std::move(streams);
-            ++at.generation;
-            at.hung_up = false;
-            at.lied = false;
-            at.waiting_ticket = at.stalled_ticket = 0;
-            at.started_at = std::chrono::steady_clock::now();
-            listen(worker);
-            if (options_.initializer) {
-                initialise(worker);
-            } else {
-                now_ready(worker);
-            }
-        }
-        emit({.what = pool_event::kind::worker_started, .pid = pid});
+        seat_crew(worker, take_crew());
     } catch (const std::exception& cause) {
         lock held(mutex_);
         const auto* from_asio = dynamic_cast<const boost::system::system_error*>(&cause);
@@ -99,6 +54,46 @@ void pool_core::start_worker(worker_index worker) {
     resolve_all(resolved);
 }
 
+void pool_core::seat_crew(worker_index worker, crew who) {
+    seat& at = *seats_[worker];
+    const pid_t pid = who.process.pid();
+    try {
+        // Duplicates: Asio closes what it is given.
+        os::unique_fd death = os::duplicate(who.process.pidfd());
+        os::unique_fd bell = os::duplicate(who.box->bell());
+        at.death.assign(death.get());
+        (void)death.release();
+        at.bell.assign(bell.get());
+        (void)bell.release();
+    } catch (...) {
+        boost::system::error_code ignored;
+        at.death.close(ignored);
+        who.streams->finish();
+        who.process.signal_group(SIGKILL);
+        (void)who.process.reap();
+        throw;
+    }
+    {
+        const lock held(mutex_);
+        who.seat->store(worker);
+        at.box = std::move(who.box);
+        at.process = std::move(who.process);
+        at.streams = std::move(who.streams);
+        ++at.generation;
+        at.hung_up = false;
+        at.lied = false;
+        at.waiting_ticket = at.stalled_ticket = 0;
+        at.started_at = std::chrono::steady_clock::now();
+        listen(worker);
+        if (options_.initializer) {
+            initialise(worker);
+        } else {
+            now_ready(worker);
+        }
+    }
+    emit({.what = pool_event::kind::worker_started, .pid = pid});
+}
+
 void pool_core::now_ready(worker_index worker) {
     scheduler_.ready(worker);
     BULKHEAD_KILL_POINT("parent.ready");
@@ -107,6 +102,8 @@ void pool_core::now_ready(worker_index worker) {
     dispatch();
     arm_balance();
     arm_idle();
+    spares_dismissed_ = false;
+    arm_spares(spare_after);
 }
 
 void pool_core::initialise(worker_index worker) {

@@ -55,7 +55,8 @@ bool pool_core::any_results() const noexcept {
 }
 
 bool pool_core::workers_gone() const noexcept {
-    return std::all_of(seats_.begin(), seats_.end(), [](const auto& at) { return !at->box; });
+    return spares_.empty() &&
+           std::all_of(seats_.begin(), seats_.end(), [](const auto& at) { return !at->box; });
 }
 
 void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max) {
@@ -303,6 +304,7 @@ void pool_core::arm_balance() {
 }
 
 void pool_core::part_with_idle_workers() {
+    part_with_spares();
     for (worker_index i = 0; i != seats_.size(); ++i) {
         seats_[i]->restart_timer.cancel();
         if (seats_[i]->box) part_with(i);
@@ -358,7 +360,11 @@ void pool_core::rest_idle_workers() {
             any_left = true;
         }
     }
-    if (any_left) arm_idle();
+    if (any_left) {
+        arm_idle();
+    } else if (scheduler_.waiting() == 0) {
+        part_with_spares();
+    }
 }
 
 void pool_core::apply_size() {
