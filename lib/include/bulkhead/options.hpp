@@ -4,7 +4,9 @@
 #pragma once
 
 #include <bulkhead/error.hpp>
+#include <bulkhead/histogram.hpp>
 #include <bulkhead/initializer.hpp>
+#include <bulkhead/retry.hpp>
 #include <bulkhead/worker_output.hpp>
 
 #include <chrono>
@@ -27,13 +29,17 @@ struct task_options {
     /// starts when the task starts, not when it is queued. 0: the pool's task_timeout. Refused
     /// (usage_error) by thread_pool, which cannot kill a thread.
     std::chrono::nanoseconds timeout{0};
-    /// How often the task is run again after its worker crashed. Never after an exception, a timeout
-    /// or a cancel.
+    /// How often the task is run again after its worker crashed, or after a failure that retry_on
+    /// names. Never after a cancel.
     int retries = 0;
     /// Among waiting tasks the highest goes first; equal ones in order of submission.
     int priority = 0;
     /// Names the task in errors, events and worker_info.
     std::string name{};
+    /// Which exceptions of the task, and whether its timeouts, are worth another run too, as long as there
+    /// are retries left. Not asked about crashes: these always are. In a thread_pool the task's arguments
+    /// must be copyable (usage_error).
+    retry_predicate retry_on{};
 };
 
 /// Something that happened in a pool, for process_pool_options::on_event.
@@ -150,6 +156,10 @@ struct pool_stats {
     std::uint64_t retried = 0;   ///< runs beyond a task's first
     std::uint64_t restarts = 0;  ///< workers started in place of dead ones
     std::uint64_t spares = 0;    ///< that stand by now, ready to take a place
+    /// From submission (or the decision to retry) to the start, and from there to the end, of each run
+    /// that gave a value or an exception; a chunk of map() is one run.
+    histogram queue_wait{};
+    histogram run_time{};
 };
 
 namespace detail {

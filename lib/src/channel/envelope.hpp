@@ -44,16 +44,17 @@ enum class result_kind : std::uint32_t {
 struct result_envelope {
     std::uint64_t bytes;
     std::uint64_t offset;
+    std::uint64_t started_ns;  // CLOCK_MONOTONIC
     std::uint64_t run_ns;
     std::uint32_t where;
     std::uint32_t kind;
 
-    static constexpr std::size_t inline_bytes = envelope_bytes - 32;
+    static constexpr std::size_t inline_bytes = envelope_bytes - 40;
     std::byte payload[inline_bytes];
 };
 static_assert(sizeof(result_envelope) == envelope_bytes &&
               std::is_trivially_copyable_v<result_envelope>);
-static_assert(offsetof(result_envelope, payload) == 32);
+static_assert(offsetof(result_envelope, payload) == 40);
 
 /// How much of an envelope says something.
 template <class Envelope>

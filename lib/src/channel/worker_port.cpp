@@ -178,6 +178,7 @@ void worker_port::publish(const result_envelope& result) noexcept {
     arguments_segment_.reset();
     slot& at = current();
     std::memcpy(&at.result, &result, bytes_used(result));
+    at.result.started_ns = task_started_ns_;
     at.result.run_ns = monotonic_ns() - task_started_ns_;
     BULKHEAD_KILL_POINT("worker.result_written");
     // Release: whoever reads the word reads the result that belongs to it. This store is the commit.

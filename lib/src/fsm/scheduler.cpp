@@ -139,6 +139,14 @@ bool scheduler::crashed(task_node& task) {
     return true;
 }
 
+void scheduler::again(task_node& task) {
+    assert(task.step == task_step::gone && task.retries_left != 0);
+    --task.retries_left;
+    task.step = task_step::waiting;
+    backlog_[task.priority].push_front(task);
+    ++waiting_;
+}
+
 void scheduler::starting(worker_index index) {
     assert(workers_[index].step == worker_step::absent);
     workers_[index].step = worker_step::starting;

@@ -101,6 +101,8 @@ public:
     void removed(task_node& task);
     /// Its worker died while running it: true if it waits again for a retry.
     [[nodiscard]] bool crashed(task_node& task);
+    /// It is gone, has a retry left, and waits for that now, before its equals.
+    void again(task_node& task);
 
     [[nodiscard]] task_node* first_waiting() noexcept;
     [[nodiscard]] std::size_t waiting() const noexcept { return waiting_; }

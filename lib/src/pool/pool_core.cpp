@@ -131,6 +131,7 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
         }
     }
     task->id = ++last_id_;
+    task->queued_ns = channel::monotonic_ns();
     task->add_ref();  // the pool's
     ++figures_.submitted;
     scheduler_.submitted(*task);
@@ -153,6 +154,7 @@ bool pool_core::cancel(remote_task& task) {
         resolve_all(resolved);
         return true;
     }
+    task.cancel_asked = true;
     if (task.step == fsm::task_step::handed && task.doomed == doom::none && !task.stop_asked) {
         if (task.what.takes_stop_token && has_begun(task)) {
             task.stop_asked = true;

@@ -123,6 +123,18 @@ private:
         std::exception_ptr failure;  // this process could not take the bytes
     };
 
+    /// A task that has failed, and may be tried again: the user's predicate is to be asked without the
+    /// lock. Either bytes of an exception, or the failure itself.
+    struct failed_task {
+        remote_task* task = nullptr;
+        channel::payload exception{};
+        std::exception_ptr failure{};
+        pid_t pid = 0;
+        std::uint64_t run_ns = 0;
+        bool timed_out = false;
+        bool again = false;
+    };
+
     using lock = std::unique_lock<std::mutex>;
 
     // ---- pool_core.cpp: the callers' side
@@ -161,6 +173,7 @@ private:
     [[nodiscard]] bool collect_all();
     [[nodiscard]] bool any_results() const noexcept;
     void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
+    void note_times(const remote_task& task, const channel::result_envelope& envelope);
     void accept_one(collected& result, std::vector<remote_task*>& resolved);
     void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
     void watch(worker_index worker);
@@ -174,6 +187,10 @@ private:
     /// nullopt when the envelope lies.
     [[nodiscard]] std::optional<collected> read_result(worker_index worker, std::uint64_t ticket,
                                                        const channel::result_envelope& envelope);
+    /// Keeps the task from its end until decide_retries(). Under the lock.
+    void ask_about(failed_task what);
+    /// Without the lock.
+    void decide_retries(std::vector<remote_task*>& resolved);
     void resolve_all(std::vector<remote_task*>& resolved);
     [[nodiscard]] bool workers_gone() const noexcept;
     void part_with_idle_workers();
@@ -251,6 +268,7 @@ private:
     fsm::scheduler scheduler_;
     std::uint64_t oom_kills_seen_ = 0;            // the loop thread's
     std::shared_ptr<os::keeper> keeper_;          // the loop thread's; held from worker to worker
+    std::vector<failed_task> failed_;             // the loop thread's
     std::vector<std::unique_ptr<spare>> spares_;  // as the seats
     std::vector<std::unique_ptr<seat>> seats_;    // the loop thread changes it, under the lock
     std::atomic<std::size_t> wanted_{0};          // seats from this one on are to be empty

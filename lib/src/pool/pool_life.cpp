@@ -309,6 +309,7 @@ void pool_core::on_death(worker_index worker) {
     arm_balance();
     wake_waiters(held);
     for (const auto& event : events) emit(event);
+    decide_retries(resolved);
     resolve_all(resolved);
     dismiss_keeper();
 }
@@ -359,7 +360,8 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
     }
     // Whatever else: it began, and no result that can be believed came of it.
     const pid_t pid = at.process.pid();
-    if (task.doomed == doom::cancelled || task.stop_asked) {
+    if (task.doomed == doom::cancelled ||
+        (task.doomed == doom::none && (task.stop_asked || task.cancel_asked))) {
         scheduler_.removed(task);
         task.set_cancelled();
         ++figures_.cancelled;
@@ -369,8 +371,13 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
     std::exception_ptr error;
     if (task.doomed == doom::timeout) {
         scheduler_.removed(task);
-        ++figures_.timed_out;
         error = std::make_exception_ptr(task_timeout(task.timeout, pid, task.name()));
+        if (task.may_be_retried()) {
+            task.doomed = doom::none;
+            ask_about({.task = &task, .failure = std::move(error), .pid = pid, .timed_out = true});
+            return;
+        }
+        ++figures_.timed_out;
     } else {
         events.push_back({.what = pool_event::kind::task_crashed,
                           .pid = pid,

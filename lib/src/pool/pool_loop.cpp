@@ -3,6 +3,7 @@
 
 #include "os/kill_point.hpp"
 #include "os/spin.hpp"
+#include "pool/exception_travel.hpp"
 
 #include <boost/asio/post.hpp>
 
@@ -117,6 +118,7 @@ void pool_core::accept(std::vector<collected>& batch, std::vector<remote_task*>&
     dispatch();
     arm_balance();
     wake_waiters(held);
+    decide_retries(resolved);
 }
 
 void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolved) {
@@ -140,17 +142,25 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
     unpost(*task);
     scheduler_.finished(*task, envelope.run_ns);
     ++at.tasks_done;
+    note_times(*task, envelope);
+    bool open = false;  // its outcome is not decided
     if (task->stop_asked) {
         task->set_cancelled();
         ++figures_.cancelled;
     } else if (result.failure) {
         task->set_error(result.failure);
         ++figures_.failed;
+    } else if (kind == channel::result_kind::exception && task->may_be_retried()) {
+        open = true;
+        ask_about({.task = task,
+                   .exception = std::move(result.bytes),
+                   .pid = at.process.pid(),
+                   .run_ns = envelope.run_ns});
     } else {
         ++(kind == channel::result_kind::exception ? figures_.failed : figures_.succeeded);
         task->set_result(kind, std::move(result.bytes), at.process.pid(), envelope.run_ns);
     }
-    ended(*task, resolved);
+    if (!open) ended(*task, resolved);
     if (at.box->worn() && scheduler_.step(result.worker) == fsm::worker_step::ready) {
         retire(result.worker);
     }
@@ -161,6 +171,60 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
         at.idle_since = std::chrono::steady_clock::now();
         arm_idle();
     }
+}
+
+void pool_core::note_times(const remote_task& task, const channel::result_envelope& envelope) {
+    using std::chrono::nanoseconds;
+    // A worker's clock is this one, or a lie that only makes the figures wrong.
+    const auto waited = static_cast<std::int64_t>(envelope.started_ns - task.queued_ns);
+    figures_.queue_wait.add(nanoseconds(waited));
+    figures_.run_time.add(nanoseconds(static_cast<std::int64_t>(envelope.run_ns)));
+}
+
+void pool_core::ask_about(failed_task what) {
+    ++resolving_;
+    failed_.push_back(std::move(what));
+}
+
+void pool_core::decide_retries(std::vector<remote_task*>& resolved) {
+    if (failed_.empty()) return;
+    auto all = std::exchange(failed_, {});
+    for (auto& one : all) {
+        if (!one.failure) {
+            try {
+                throw_remote(one.exception.bytes(), one.pid, one.task->name());
+            } catch (...) {
+                one.failure = std::current_exception();
+            }
+        }
+        try {
+            one.again = one.task->is_worth_retrying(one.failure);
+        } catch (...) {
+            report_callback_failure(std::current_exception(), one.task->name());
+        }
+    }
+    lock held(mutex_);
+    for (auto& one : all) {
+        remote_task& task = *one.task;
+        if (task.cancel_asked || (ending_ && one.again)) {
+            task.set_cancelled();
+            ++figures_.cancelled;
+        } else if (one.again && !broken_) {
+            --resolving_;
+            ++figures_.retried;
+            task.ticket = 0;
+            task.queued_ns = channel::monotonic_ns();
+            scheduler_.again(task);
+            continue;
+        } else {
+            ++(one.timed_out ? figures_.timed_out : figures_.failed);
+            task.set_failure(std::move(one.failure), one.pid, one.run_ns);
+        }
+        resolved.push_back(&task);
+    }
+    dispatch();
+    arm_balance();
+    wake_waiters(held);
 }
 
 void pool_core::resolve_all(std::vector<remote_task*>& resolved) {

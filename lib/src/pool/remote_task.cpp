@@ -12,6 +12,7 @@ remote_task::remote_task(std::weak_ptr<pool_core> core, const submission& submit
     priority = options.priority;
     retries_left = static_cast<std::uint32_t>(options.retries);
     if (!options.name.empty()) name_ = std::make_unique<std::string>(options.name);
+    if (options.retry_on) retry_on_ = std::make_unique<retry_predicate>(options.retry_on);
 }
 
 bool remote_task::running() const {
@@ -93,6 +94,12 @@ void remote_task::set_error(std::exception_ptr error) {
     bytes.clear();
     error_ = std::move(error);
     outcome_ = outcome::failed;
+}
+
+void remote_task::set_failure(std::exception_ptr error, pid_t by, std::uint64_t run_ns) {
+    set_error(std::move(error));
+    pid_ = by;
+    run_ns_ = run_ns;
 }
 
 void remote_task::set_partial(channel::payload items, std::exception_ptr error, pid_t by) {

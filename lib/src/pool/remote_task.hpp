@@ -8,6 +8,7 @@
 #include <bulkhead/detail/future_state.hpp>
 #include <bulkhead/detail/pool_access.hpp>
 #include <bulkhead/error.hpp>
+#include <bulkhead/retry.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -56,6 +57,8 @@ public:
     void set_result(channel::result_kind kind, channel::payload result, pid_t by,
                     std::uint64_t run_ns);
     void set_error(std::exception_ptr error);
+    /// The same, of a task that has run.
+    void set_failure(std::exception_ptr error, pid_t by, std::uint64_t run_ns);
     /// A chunk's worker ended: the items it had finished, and what became of the next.
     void set_partial(channel::payload items, std::exception_ptr error, pid_t by);
     void set_cancelled();
@@ -63,12 +66,23 @@ public:
     /// The second half of resolving: tells the world, and drops the pool's reference.
     void tell_and_release(bool has_waiters) noexcept;
 
+    /// Whether a failure other than a crash may be worth another run.
+    [[nodiscard]] bool may_be_retried() const noexcept {
+        return retry_on_ && retries_left != 0 && !what.chunk && !cancel_asked;
+    }
+    /// Asks the user's predicate; throws what that throws.
+    [[nodiscard]] bool is_worth_retrying(const std::exception_ptr& failure) const {
+        return (*retry_on_)(failure);
+    }
+
     submission what;
-    std::uint64_t ticket = 0;  // in the compartment of the worker it is at
+    std::uint64_t queued_ns = 0;  // CLOCK_MONOTONIC
+    std::uint64_t ticket = 0;     // in the compartment of the worker it is at
     std::uint32_t placed_where = 0;
     std::uint64_t placed_offset = 0;
     std::chrono::nanoseconds timeout;
     doom doomed = doom::none;
+    bool cancel_asked = false;  // while it was at a worker or after: no other run begins
     bool stop_asked = false;
     std::uint64_t stop_deadline_ns = 0;
     /// Arguments before the outcome, the result's bytes after it.
@@ -80,6 +94,7 @@ private:
 
     std::weak_ptr<pool_core> core_;
     std::unique_ptr<std::string> name_;
+    std::unique_ptr<retry_predicate> retry_on_;
     std::unique_ptr<std::vector<std::shared_ptr<const void>>> kept_;
     std::exception_ptr error_;
     std::uint64_t run_ns_ = 0;

@@ -18,6 +18,8 @@ namespace {
 /// Which pool's thread this is.
 thread_local const thread_core* current_core = nullptr;
 
+std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
 thread_pool_options checked(thread_pool_options options) {
     if (options.workers < 0 || options.workers > workers_max) {
         throw usage_error("bulkhead: a thread_pool takes 1 to " + std::to_string(workers_max) +
@@ -46,6 +48,7 @@ state_ptr thread_core::submit(const task_options& options, bool wait,
             "killed: "
             "use a process_pool, or a std::stop_token in the task");
     }
+    if (options.retries < 0) throw usage_error("bulkhead: a task's retries cannot be negative");
     std::unique_lock held(mutex_);
     const auto check_open = [&] {
         if (closed_) {
@@ -62,6 +65,13 @@ state_ptr thread_core::submit(const task_options& options, bool wait,
         }
     }
     state_ptr state(make(*this));
+    auto& task = static_cast<local_state&>(*state);
+    if (task.retry_on_ && task.retries_left_ != 0 && !task.can_run_again()) {
+        throw usage_error(
+            "bulkhead: a task of a thread_pool whose arguments cannot be copied cannot run again: "
+            "leave retry_on out");
+    }
+    task.queued_ns_ = steady_ns();
     backlog_[options.priority].push_back(state);
     ++queued_;
     ++unresolved_;
@@ -88,13 +98,37 @@ void thread_core::run_one() {
     }
     auto& task = static_cast<local_state&>(*state);
     std::exception_ptr error;
-    try {
-        task.run();
-    } catch (...) {
-        error = as_remote(std::current_exception(), task.name_);
+    while (true) {
+        const bool perhaps_again = task.retry_on_ && task.retries_left_ > 0;
+        error = nullptr;
+        const auto started = steady_ns();
+        try {
+            task.run(perhaps_again);
+        } catch (...) {
+            error = as_remote(std::current_exception(), task.name_);
+        }
+        const auto ended = steady_ns();
+        const bool again = error && perhaps_again && is_worth_retrying(task, error);
+        const std::lock_guard held(mutex_);
+        figures_.queue_wait.add(std::chrono::nanoseconds(started - task.queued_ns_));
+        figures_.run_time.add(std::chrono::nanoseconds(ended - started));
+        if (!again) break;
+        --task.retries_left_;
+        ++figures_.retried;
+        task.queued_ns_ = ended;
     }
     task.drop();
     end(state, std::move(error));
+}
+
+bool thread_core::is_worth_retrying(const local_state& task,
+                                    const std::exception_ptr& error) noexcept {
+    try {
+        return !task.stop_.stop_requested() && task.retry_on_(error);
+    } catch (...) {
+        report_callback_failure(std::current_exception(), task.name_);
+        return false;
+    }
 }
 
 void thread_core::end(const state_ptr& state, std::exception_ptr error) {
@@ -252,7 +286,11 @@ void thread_core::report_callback_failure(const std::exception_ptr& error,
 // ---- the tasks
 
 local_state::local_state(thread_core& core, const task_options& options)
-    : core_(core.weak_from_this()), priority_(options.priority), name_(options.name) {}
+    : core_(core.weak_from_this()),
+      priority_(options.priority),
+      name_(options.name),
+      retries_left_(options.retries),
+      retry_on_(options.retry_on) {}
 
 local_state::~local_state() = default;
 

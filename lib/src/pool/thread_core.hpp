@@ -48,6 +48,8 @@ private:
     };
 
     void run_one();
+    [[nodiscard]] bool is_worth_retrying(const local_state& task,
+                                         const std::exception_ptr& error) noexcept;
     void end(const state_ptr& state, std::exception_ptr error);
     [[nodiscard]] bool full() const noexcept {
         return queued_ + running_.size() >= threads_ + options_.backlog_max;

@@ -5,6 +5,7 @@
 #include <bulkhead/detail/future_state.hpp>
 #include <bulkhead/options.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,8 +34,11 @@ public:
 
 protected:
     void callback_failed(std::exception_ptr error) noexcept override;
-    /// Runs the callable and keeps its result; throws what it throws.
-    virtual void run() = 0;
+    /// Runs the callable and keeps its result; throws what it throws. Its arguments are used up, unless it
+    /// may have to run again.
+    virtual void run(bool perhaps_again) = 0;
+    /// Whether its arguments can be copied.
+    [[nodiscard]] virtual bool can_run_again() const noexcept = 0;
     /// Destroys callable and arguments: a task that has ended holds no more than its result.
     virtual void drop() noexcept = 0;
     virtual void take_value(void* out) = 0;
@@ -49,6 +53,9 @@ private:
     std::atomic<bool> was_cancelled_{false};
     int priority_;
     std::string name_;
+    int retries_left_;
+    retry_predicate retry_on_;
+    std::int64_t queued_ns_ = 0;  // steady_clock
     std::stop_source stop_;
     std::exception_ptr error_;
 };
@@ -91,13 +98,26 @@ private:
         std::tuple<A...> arguments;
     };
 
-    void run() override {
+    static constexpr bool copyable = (std::is_copy_constructible_v<A> && ...);
+
+    void run(bool perhaps_again) override {
+        if constexpr (copyable) {
+            if (perhaps_again) {
+                auto arguments = call_->arguments;
+                run_with(arguments);
+                return;
+            }
+        }
+        run_with(call_->arguments);
+    }
+    void run_with(std::tuple<A...>& arguments) {
         if constexpr (std::is_void_v<result>) {
-            call(call_->function, call_->arguments, stop_token());
+            call(call_->function, arguments, stop_token());
         } else {
-            value_.emplace(call(call_->function, call_->arguments, stop_token()));
+            value_.emplace(call(call_->function, arguments, stop_token()));
         }
     }
+    [[nodiscard]] bool can_run_again() const noexcept override { return copyable; }
     void drop() noexcept override { call_.reset(); }
     void take_value(void* out) override {
         if constexpr (!std::is_void_v<result>) {
