@@ -12,12 +12,19 @@
 
 namespace bulkhead::channel {
 
-std::uint64_t monotonic_ns() noexcept {
+namespace {
+
+std::uint64_t read_clock(clockid_t clock) noexcept {
     timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    ::clock_gettime(clock, &now);
     return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
            static_cast<std::uint64_t>(now.tv_nsec);
 }
+
+}  // namespace
+
+std::uint64_t monotonic_ns() noexcept { return read_clock(CLOCK_MONOTONIC); }
+std::uint64_t coarse_ns() noexcept { return read_clock(CLOCK_MONOTONIC_COARSE); }
 
 compartment::compartment(std::uint64_t worker_memory_max_bytes)
     : memory_fd_(os::make_memfd("bulkhead-compartment", compartment_bytes)),

@@ -7,6 +7,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <future>
 
 namespace bulkhead::detail {
@@ -131,12 +132,17 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
         }
     }
     task->id = ++last_id_;
-    task->queued_ns = channel::monotonic_ns();
+    task->queued_ns = now_or_so();
     task->add_ref();  // the pool's
     ++figures_.submitted;
     scheduler_.submitted(*task);
     dispatch();
     return future;
+}
+
+std::uint64_t pool_core::now_or_so() const noexcept {
+    if (scheduler_.handed() == 0) return channel::monotonic_ns();
+    return std::max(channel::coarse_ns(), last_accept_ns_);
 }
 
 bool pool_core::is_running(const remote_task& task) const {

@@ -110,7 +110,9 @@ bool pool_core::collect_all() {
 }
 
 void pool_core::accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved) {
+    const auto now = channel::monotonic_ns();
     lock held(mutex_);
+    last_accept_ns_ = now;
     for (auto& result : batch) accept_one(result, resolved);
     for (worker_index i = 0; i != seats_.size(); ++i) {
         if (seats_[i]->lied && seats_[i]->box) denounce(i);
