@@ -15,6 +15,10 @@ elseif(BULKHEAD_SANITIZE)
         "BULKHEAD_SANITIZE is \"${BULKHEAD_SANITIZE}\"; it can be empty, address or thread")
 endif()
 
+if(BULKHEAD_FUZZ)
+    list(APPEND bulkhead_sanitize_flags -fsanitize=fuzzer-no-link)
+endif()
+
 function(bulkhead_own_target target)
     target_compile_options(${target} PRIVATE
         -Wall -Wextra -Wconversion -Wshadow $<$<BOOL:${BULKHEAD_WERROR}>:-Werror>

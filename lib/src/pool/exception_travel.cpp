@@ -47,6 +47,8 @@ std::error_code to_code(const wire_code& code) {
     return {code.value, foreign};
 }
 
+constexpr int regex_error_max = 15;
+
 struct wire_exception {
     std::uint32_t type = 0;  // index into the table; its size: no standard type
     std::string type_name;
@@ -78,6 +80,11 @@ template <class Base>
     } else if constexpr (std::is_same_v<Base, std::future_error>) {
         throw remote<Base>(std::move(info), static_cast<std::future_errc>(e.code.value));
     } else if constexpr (std::is_same_v<Base, std::regex_error>) {
+        // Not an enumeration of a fixed type: it has no other values.
+        if (e.code.value < 0 || e.code.value > regex_error_max) {
+            throw codec_error(
+                "bulkhead: an exception does not decode: its code is none of its type");
+        }
         throw remote<Base>(std::move(info),
                            static_cast<std::regex_constants::error_type>(e.code.value));
     } else if constexpr (std::is_constructible_v<Base, std::string>) {
