@@ -115,6 +115,50 @@ BOOST_AUTO_TEST_CASE(a_pool_that_runs_out_of_descriptors_says_so_and_leaves_noth
     BOOST_TEST(refused > 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_replacement_that_cannot_be_started_fails_what_is_queued_with_the_cause) {
+    ::rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    for (const std::size_t spares : {0U, 1U}) {
+        BOOST_TEST_CONTEXT(spares << " spares") {
+            process_pool pool({.workers = 1, .spare_workers = spares});
+            const auto name = std::to_string(spares);
+            auto running = pool.submit(hang, file("on" + name));
+            const pid_t pid = await_pid(file("on" + name));
+            until([&] { return pool.stats().spares == spares; });
+            // What is open stays open, and nothing else can be opened.
+            ::rlimit tight = before;
+            tight.rlim_cur = 3;
+            ::setrlimit(RLIMIT_NOFILE, &tight);
+            std::vector<bulkhead::future<void>> queued;
+            for (int i = 0; i != 20; ++i) {
+                queued.push_back(pool.submit([] { ::kill(::getppid(), 0); }));
+            }
+            ::kill(pid, SIGKILL);
+            std::string sentence;
+            try {
+                running.get();
+            } catch (const bulkhead::worker_crashed&) {
+                sentence = "crashed";
+            }
+            std::size_t failed = 0;
+            std::string cause;
+            for (auto& f : queued) {
+                try {
+                    f.get();
+                } catch (const bulkhead::pool_broken& e) {
+                    ++failed;
+                    cause = e.what();
+                }
+            }
+            ::setrlimit(RLIMIT_NOFILE, &before);
+            BOOST_TEST(sentence == "crashed");
+            BOOST_TEST(failed == 20U);
+            BOOST_TEST(contains(cause, "EMFILE"), cause);
+            BOOST_CHECK_THROW((void)pool.submit(square, 1), bulkhead::pool_broken);
+        }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(init_forgotten_is_told_by_the_constructor_and_starts_nothing) {
     for (const char* what : {"pool", "process"}) {
         const auto log = file(std::string("log-") + what);

@@ -30,7 +30,7 @@ namespace crash_site_test {
 
 namespace {
 
-int read_null() { return crash_site_test::read_at(nullptr); }
+int read_null() { return 2 * crash_site_test::read_at(nullptr); }  // no tail call
 int read_odd_place() {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): no such place, which is the point
     return crash_site_test::read_at(reinterpret_cast<const int*>(0xdead0000));
@@ -123,7 +123,9 @@ BOOST_AUTO_TEST_CASE(the_function_is_named_that_crashed) {
     BOOST_TEST(contains(joined(null.backtrace()), "read_null"), joined(null.backtrace()));
     BOOST_TEST(!contains(joined(null.backtrace()), "bulkhead::init"), joined(null.backtrace()));
 
-    BOOST_TEST(crash_of(pool, read_odd_place).fault_address() == 0xdead0000U);
+    // ASan looks at its own note of the address before the address.
+    const auto odd = crash_of(pool, read_odd_place);
+    if (!sanitized) BOOST_TEST(odd.fault_address() == 0xdead0000U);
     const auto aborted = crash_of(pool, [] { crash_site_test::give_up(); });
     BOOST_TEST(contains(aborted.where(), "crash_site_test::give_up()"), aborted.where());
     const auto called = crash_of(pool, call_null);

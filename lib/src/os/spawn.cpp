@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 namespace bulkhead::os {
 
@@ -47,8 +48,22 @@ bool child::wait_ended(
         pollfd poll{pidfd_.get(), POLLIN, 0};
         const int ready = ::poll(&poll, 1, timeout_ms);
         if (ready > 0) return true;
-        if (ready == 0 && deadline && std::chrono::steady_clock::now() >= *deadline) return false;
+        // Where the program has lowered its limit of descriptors to 0, nothing can be polled.
+        if (ready < 0 && errno != EINTR) {
+            if (has_ended()) return true;
+            ::usleep(1000);
+        }
+        if (deadline && std::chrono::steady_clock::now() >= *deadline) return false;
     }
+}
+
+bool child::has_ended() const noexcept {
+    siginfo_t info{};
+    if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()), &info,
+                 WEXITED | WNOWAIT | WNOHANG) == 0) {
+        return info.si_pid != 0;
+    }
+    return ::syscall(SYS_pidfd_send_signal, pidfd_.get(), 0, nullptr, 0) != 0 && errno == ESRCH;
 }
 
 bool child::still_ours() const noexcept {

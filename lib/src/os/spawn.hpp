@@ -44,6 +44,7 @@ public:
     [[nodiscard]] bool reaped() const noexcept { return reaped_; }
 
 private:
+    [[nodiscard]] bool has_ended() const noexcept;
     /// False when the program has reaped it itself (or ignores SIGCHLD): its pid may be another's.
     [[nodiscard]] bool still_ours() const noexcept;
 
