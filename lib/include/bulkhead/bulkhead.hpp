@@ -12,5 +12,7 @@
 #include <bulkhead/process.hpp>
 #include <bulkhead/process_pool.hpp>
 #include <bulkhead/queue.hpp>
+#include <bulkhead/shared_array.hpp>
+#include <bulkhead/shared_value.hpp>
 #include <bulkhead/thread_pool.hpp>
 #include <bulkhead/wait.hpp>

@@ -83,6 +83,10 @@ const char* to_string(object_kind kind) noexcept {
             return "mutex";
         case object_kind::guarded:
             return "guarded";
+        case object_kind::value:
+            return "shared_value";
+        case object_kind::array:
+            return "shared_array";
     }
     return "object";
 }

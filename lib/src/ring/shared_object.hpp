@@ -18,9 +18,9 @@
 
 namespace bulkhead::ring {
 
-enum class object_kind : std::uint32_t { queue = 1, mutex = 2, guarded = 3 };
+enum class object_kind : std::uint32_t { queue = 1, mutex = 2, guarded = 3, value = 4, array = 5 };
 
-/// "queue", "mutex", "guarded".
+/// "queue", "mutex", "guarded", "shared_value", "shared_array".
 [[nodiscard]] const char* to_string(object_kind kind) noexcept;
 
 /// Written once by the maker, before anybody else can see the object; constant from then on.
