@@ -48,9 +48,10 @@ pool_core::crew pool_core::take_crew() {
     // One that has just died shows it in its seat.
     const auto ready = std::find_if(spares_.begin(), spares_.end(), is_ready);
     if (ready == spares_.end()) return launch_crew();
-    crew taken = std::move((*ready)->who);
+    crew taken;
     {
         const lock held(mutex_);
+        taken = std::move((*ready)->who);
         spares_.erase(ready);
     }
     spare_failures_ = 0;
