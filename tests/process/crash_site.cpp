@@ -74,6 +74,15 @@ void crash_in_many_threads() {
     for (int i = 0; i != 8; ++i) all.emplace_back([] { (void)read_null(); });
 }
 
+/// The fork has the worker's handler, and the memory that it writes to.
+void let_a_fork_crash_then_die_silently() {
+    const pid_t child = ::fork();
+    if (child == 0) (void)read_null();
+    ::waitpid(child, nullptr, 0);
+    ::signal(SIGSEGV, SIG_DFL);
+    ::raise(SIGSEGV);
+}
+
 template <class F>
 worker_crashed crash_of(process_pool& pool, F f) {
     return error_of<worker_crashed>(pool.submit(f));
@@ -149,6 +158,14 @@ BOOST_AUTO_TEST_CASE(a_handler_of_the_programs_own_is_left_alone) {
     BOOST_TEST(e.status().exit_code() == 3);
     BOOST_TEST((e.cause() == crash_cause::exited));
     BOOST_TEST(e.backtrace().empty());
+    BOOST_TEST(e.where().empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_crash_of_a_tasks_child_is_not_taken_for_the_workers) {
+    process_pool pool(1);
+    const auto e = crash_of(pool, let_a_fork_crash_then_die_silently);
+    BOOST_TEST(e.status().signal() == SIGSEGV);
+    BOOST_TEST(e.backtrace().empty(), joined(e.backtrace()));
     BOOST_TEST(e.where().empty());
 }
 

@@ -35,6 +35,17 @@ void let_run_away(const fs::path& log) {
     until([&] { return lines_of(log).size() > 3; });
 }
 
+/// Dies at about the moment at which its child's exec replaces the environment that tells whose it is.
+void leave_another_program_behind() {
+    if (::fork() == 0) {
+        ::setsid();
+        ::execlp("sleep", "sleep", "1000", nullptr);
+        ::_exit(127);
+    }
+    ::usleep(static_cast<useconds_t>(::getpid() % 8) * 100);
+    ::_exit(1);
+}
+
 void leave_for_good(const fs::path& born) {
     if (::fork() == 0) {
         ::setsid();
@@ -110,6 +121,15 @@ BOOST_AUTO_TEST_CASE(they_die_with_a_process) {
 BOOST_AUTO_TEST_CASE(they_die_while_they_start_others) {
     process_pool pool(1);
     pool.submit(let_run_away, file("log")).get();
+    pool.shutdown();
+    until([&] { return processes_marked(mark()).empty(); });
+}
+
+BOOST_AUTO_TEST_CASE(they_die_while_they_become_other_programs) {
+    process_pool pool({.workers = 2, .worker_output = bulkhead::discard});
+    std::vector<bulkhead::future<void>> all;
+    for (int i = 0; i != 60; ++i) all.push_back(pool.submit(leave_another_program_behind));
+    for (auto& f : all) (void)error_of<bulkhead::worker_crashed>(std::move(f));
     pool.shutdown();
     until([&] { return processes_marked(mark()).empty(); });
 }

@@ -123,6 +123,25 @@ BOOST_AUTO_TEST_CASE(a_predicate_that_throws_is_a_no_and_is_told) {
     BOOST_TEST(told == 2);
 }
 
+BOOST_AUTO_TEST_CASE(the_figures_balance_while_the_predicate_is_asked) {
+    process_pool pool(2);
+    const task_options options{.retries = 3, .retry_on = [&](const std::exception&) {
+                                   check_balance(pool.stats());
+                                   return true;
+                               }};
+    std::vector<bulkhead::future<int>> all;
+    for (int i = 0; i != 20; ++i) {
+        all.push_back(pool.submit(options, fail_at_first, file(std::to_string(i)), i % 5));
+    }
+    for (std::size_t i = 0; i != all.size(); ++i) {
+        if (i % 5 == 4) {
+            (void)error_of<std::out_of_range>(std::move(all[i]));
+        } else {
+            BOOST_TEST(all[i].get() == 42);
+        }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_task_that_is_tried_for_ever_can_be_cancelled_and_terminated) {
     const task_options for_ever{.retries = 1'000'000'000, .retry_on = any_exception};
     const auto fails = [] { throw std::runtime_error("again"); };

@@ -27,6 +27,7 @@ process_status by(int signal) { return process_status::from_signal(signal, false
 crash_account account_of(int signal) {
     crash_account account;
     account.signal = signal;
+    account.complete = true;
     account.by_itself = true;
     return account;
 }
@@ -68,11 +69,19 @@ BOOST_AUTO_TEST_CASE(a_fault_at_the_memory_limit_is_the_limits) {
     BOOST_TEST((cause(evidence) == crash_cause::killed));
 }
 
-BOOST_AUTO_TEST_CASE(a_report_that_is_not_complete_is_none) {
+BOOST_AUTO_TEST_CASE(a_report_that_is_not_complete_tells_the_signal) {
     const auto report = std::make_unique<report_type>();
     BOOST_TEST(!bulkhead::os::read_crash(*report, 1).has_value());
     report->state = report_type::writing;
-    BOOST_TEST(!bulkhead::os::read_crash(*report, 1).has_value());
+    report->signal = SIGSEGV;
+    report->frames_count = 3;
+    const auto begun = bulkhead::os::read_crash(*report, 1);
+    BOOST_TEST_REQUIRE(begun.has_value());
+    BOOST_TEST(!begun->complete);
+    BOOST_TEST(begun->signal == SIGSEGV);
+    BOOST_TEST(begun->backtrace.empty());
+    BOOST_TEST((cause({.status = by(SIGALRM), .account = begun}) == crash_cause::fault));
+    BOOST_TEST((cause({.status = by(SIGALRM)}) == crash_cause::killed));
     report->state = report_type::written;
     BOOST_TEST(bulkhead::os::read_crash(*report, 1).has_value());
 }

@@ -125,8 +125,8 @@ enum class crash_cause : std::uint8_t {
     memory_limit,    ///< a fault or an abort at 90 % or more of worker_memory_max_bytes
     out_of_memory,   ///< SIGKILL while the kernel counted a kill by its OOM killer
     resource_limit,  ///< SIGXCPU, SIGXFSZ: a limit (setrlimit) on CPU time or the size of files
-    killed,          ///< by a signal that another process sent
-    misbehaved,      ///< by the pool: what it wrote cannot be the work of an honest worker
+    killed,      ///< by a signal that is no fault: sent by another process, or SIGTERM and the like
+    misbehaved,  ///< by the pool: what it wrote cannot be the work of an honest worker
 };
 
 [[nodiscard]] std::string_view to_string(crash_cause cause) noexcept;

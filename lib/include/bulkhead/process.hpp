@@ -20,8 +20,10 @@ namespace bulkhead {
 /// arguments may be is as for process_pool::submit; a result is dropped. An exception that leaves the
 /// function is printed to stderr with its type, and the exit code is 1.
 ///
-/// The process leads a process group of its own, and is killed when this one dies. One process object
-/// is used by one thread at a time.
+/// The process leads a process group of its own, and is killed when this one dies, with all that it has
+/// started. One process object is used by one thread at a time. A program that waits for *all* of its
+/// children (`wait(nullptr)` until there are none) waits for the keeper too, which lives as long as there
+/// is a process object that has not been joined.
 class process {
 public:
     /// Starts it. Throws usage_error (init() forgotten), pool_broken when it cannot be started.

@@ -26,6 +26,7 @@ constexpr time_t handler_seconds_max = 5;
 constexpr std::size_t own_frames_max = 16;
 
 crash_report* destination = nullptr;
+pid_t reporting_process = 0;
 
 struct registers {
     std::uint64_t pc;
@@ -170,7 +171,10 @@ void handle(int signal, siginfo_t* info, void* context) noexcept {
     pid_t nobody = 0;
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
-    if (writer.compare_exchange_strong(nobody, self)) {
+    // A fork of the worker has the handler too, and the memory; its crash is not the worker's.
+    if (::getpid() != reporting_process) {
+        nobody = self;
+    } else if (writer.compare_exchange_strong(nobody, self)) {
         destination->state.store(crash_report::writing);
         ::sigaction(SIGALRM, &standard, nullptr);
         sigset_t alarm;
@@ -196,6 +200,7 @@ void handle(int signal, siginfo_t* info, void* context) noexcept {
 
 void report_crashes_to(crash_report& report) {
     destination = &report;
+    reporting_process = ::getpid();
     void* memory = ::mmap(nullptr, handler_stack_bytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return;  // a crash is still a crash, only without a place

@@ -44,7 +44,8 @@ bool is_runtime(std::string_view path, std::string_view function) {
 }  // namespace
 
 std::optional<crash_account> read_crash(const crash_report& report, int pid) {
-    if (report.state.load(std::memory_order_acquire) != crash_report::written) return std::nullopt;
+    const auto state = report.state.load(std::memory_order_acquire);
+    if (state != crash_report::written && state != crash_report::writing) return std::nullopt;
     // One copy: its writer may have children that still have the memory.
     std::array<crash_report::frame, crash_frames_max> frames;
     std::memcpy(frames.data(), report.frames.data(), sizeof frames);
@@ -53,6 +54,8 @@ std::optional<crash_account> read_crash(const crash_report& report, int pid) {
 
     crash_account account;
     account.signal = signal < NSIG ? static_cast<int>(signal) : 0;
+    account.complete = state == crash_report::written;
+    if (!account.complete) return account;
     const auto sender = report.sender;
     account.by_itself = sender == 0 || sender == pid;
     account.fault_address = report.fault_address;

@@ -46,6 +46,7 @@ void report_crashes_to(crash_report& report);
 /// What a report says, checked and in words.
 struct crash_account {
     int signal = 0;
+    bool complete = false;   // the handler came to its end; else the signal is all that is known
     bool by_itself = false;  // a fault, or a signal that it sent itself
     bool stack_overflow = false;
     std::uint64_t fault_address = 0;  // of SIGSEGV, SIGBUS; else 0

@@ -23,7 +23,7 @@ namespace bulkhead::os {
 namespace {
 
 /// For a keeper that has been told to end, and has at most to look through /proc once more.
-constexpr int end_within_ms = 20'000;
+constexpr int end_within_ms = 5'000;
 
 bool ends_within(const unique_fd& pidfd, int timeout_ms) noexcept {
     pollfd poll{pidfd.get(), POLLIN, 0};
@@ -47,6 +47,14 @@ void reap(const unique_fd& pidfd) noexcept {
 
 }  // namespace
 
+const std::string& outer_compartments() {
+    static const std::string outer = [] {
+        const char* value = std::getenv(std::string(compartment_variable).c_str());
+        return std::string(value == nullptr ? "" : value);
+    }();
+    return outer;
+}
+
 // ---- place
 
 keeper::place::place(place&& other) noexcept
@@ -65,8 +73,7 @@ keeper::place& keeper::place::operator=(place&& other) noexcept {
 
 std::string keeper::place::variable() const {
     const std::string name(compartment_variable);
-    const char* outer = std::getenv(name.c_str());
-    return name + "=" + (outer == nullptr ? "" : outer) + "/" + keeper_->table_->mark(number_);
+    return name + "=" + outer_compartments() + "/" + keeper_->table_->mark(number_);
 }
 
 void keeper::place::watch(pid_t group) noexcept {
@@ -107,7 +114,7 @@ keeper::keeper() : forks_(fork_count()) {
     } catch (const error& cause) {
         throw pool_broken(cause.what());
     }
-    table_ = new (mapped_.data()) keeper_table;  // zero-filled, and left so
+    table_ = reinterpret_cast<keeper_table*>(mapped_.data());  // zeros, most of them never touched
     table_->parent = ::getpid();
     std::random_device source;
     const std::uint64_t random = std::uint64_t{source()} << 32 | source();
@@ -118,8 +125,9 @@ keeper::keeper() : forks_(fork_count()) {
 void keeper::start() {
     link_keeper();
     unique_fd there;
+    unique_fd bell;
     try {
-        std::tie(bell_, there) = make_doorbell();
+        std::tie(bell, there) = make_doorbell();
         there = above_stdio(std::move(there));
     } catch (const error& cause) {
         throw pool_broken(cause.what());
@@ -128,8 +136,12 @@ void keeper::start() {
     request.arguments = {keeper_flag, fd_list({memory_.get(), there.get()})};
     request.passed_fds = {memory_.get(), there.get()};
     request.dies_with_parent = false;
-    process_ = launch(request);
-    process_.let_it_run();
+    launched made = launch(request);
+    made.let_it_run();
+    const std::lock_guard lock(mutex_);
+    process_ = std::move(made);
+    std::swap(bell_, bell);
+    ring(bell_.get());  // for what has been left since its predecessor's death
     BULKHEAD_KILL_POINT("parent.keeper_started");
 }
 
@@ -150,14 +162,16 @@ pid_t keeper::pid() const {
 }
 
 void keeper::see_that_it_lives() {
-    const std::lock_guard lock(mutex_);
-    if (in_a_fork() || (process_.pidfd && !ends_within(process_.pidfd, 0))) return;
-    if (process_.pidfd) {
-        reap(process_.pidfd);
-        process_ = {};
+    const std::lock_guard starting(start_mutex_);
+    {
+        const std::lock_guard lock(mutex_);
+        if (in_a_fork() || (process_.pidfd && !ends_within(process_.pidfd, 0))) return;
+        if (process_.pidfd) {
+            reap(process_.pidfd);
+            process_ = {};
+        }
     }
     start();
-    ring(bell_.get());  // for what has been left since its predecessor's death
 }
 
 keeper::place keeper::new_place() {

@@ -32,10 +32,11 @@ public:
 
         /// For the environment of the leader.
         [[nodiscard]] std::string variable() const;
-        /// From now on the group dies with this process.
+        /// From now on the group (or keeper_table::no_group) dies with this process.
         void watch(pid_t group) noexcept;
         /// The group has been killed and its leader not reaped: the keeper looks for descendants that
-        /// had left the group, and kills them. At once for the caller.
+        /// had left the group, and kills them. At once for the caller, but for the last one of this process: then the keeper ends,
+        /// which takes a look through /proc.
         void leave() noexcept;
 
     private:
@@ -68,6 +69,7 @@ private:
     void start();
     [[nodiscard]] bool in_a_fork() const noexcept;
 
+    std::mutex start_mutex_;  // while a keeper is started; before mutex_
     mutable std::mutex mutex_;
     unsigned forks_;
     unique_fd memory_;
@@ -79,6 +81,9 @@ private:
     std::uint32_t never_used_ = 0;           // this place and all behind it
     std::uint32_t last_number_ = 0;
 };
+
+/// The marks that this process has itself, "" outside of all compartments. Read once, at init().
+[[nodiscard]] const std::string& outer_compartments();
 
 /// A process started with this as its first argument is a keeper, and never comes as far as the
 /// program's own constructors or main().

@@ -13,7 +13,9 @@
 #include <cstdlib>
 #include <dirent.h>
 #include <fcntl.h>
+#include <optional>
 #include <poll.h>
+#include <sstream>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,8 +28,11 @@ using clock = std::chrono::steady_clock;
 
 /// Of one core at most this part goes into looking through /proc, however often workers crash.
 constexpr int rest_per_search = 19;
+constexpr clock::duration rest_min = std::chrono::milliseconds(1);
 /// A process that does not die of SIGKILL (it waits for a device) is given up on after so many looks.
-constexpr int passes_max = 1000;
+constexpr int passes_max = 300;
+/// How often a process is looked at again that has no environment yet.
+constexpr int unknown_passes_max = 5;
 constexpr useconds_t between_passes_us = 1000;
 /// Of an environment: where the variable lies farther behind, the process is not found.
 constexpr std::size_t environment_bytes_max = std::size_t{4} << 20;
@@ -48,10 +53,28 @@ std::string read_whole(const char* path) {
     return text;
 }
 
-/// The value of our variable in the environment that the process `pid` was started with.
-std::string compartments_of(pid_t pid) {
+/// A process that has memory, and no environment: it is just becoming another program, or was started
+/// without one.
+bool may_be_between_programs(pid_t pid) {
+    const std::string stat = read_whole(("/proc/" + std::to_string(pid) + "/stat").c_str());
+    const auto state = stat.rfind(')');
+    if (state == std::string::npos || state + 2 >= stat.size()) return false;
+    const char letter = stat[state + 2];
+    if (letter == 'Z' || letter == 'X') return false;
+    std::istringstream fields(stat.substr(state + 4));
+    long long skipped = 0;
+    unsigned long flags = 0;
+    for (int i = 0; i != 5; ++i) fields >> skipped;
+    constexpr unsigned long kernel_thread = 0x00200000;  // PF_KTHREAD of linux/sched.h
+    return (fields >> flags) && (flags & kernel_thread) == 0;
+}
+
+/// The value of our variable in the environment that the process `pid` was started with; nullopt when
+/// another look may tell.
+std::optional<std::string> compartments_of(pid_t pid) {
     const std::string environment =
         read_whole(("/proc/" + std::to_string(pid) + "/environ").c_str());
+    if (environment.empty() && may_be_between_programs(pid)) return std::nullopt;
     std::string_view left = environment;
     while (!left.empty()) {
         const std::string_view variable = left.substr(0, left.find('\0'));
@@ -61,7 +84,7 @@ std::string compartments_of(pid_t pid) {
         }
         left.remove_prefix(std::min(left.size(), variable.size() + 1));
     }
-    return {};
+    return std::string();
 }
 
 /// Which compartments' remains are looked for.
@@ -81,31 +104,45 @@ struct search {
     }
 };
 
-bool kill_if_found(pid_t pid, const search& what) {
-    if (!what.finds(compartments_of(pid))) return false;
+enum class finding : std::uint8_t { none, unknown, killed };
+
+finding kill_if_found(pid_t pid, const search& what) {
+    const auto seen = compartments_of(pid);
+    if (!seen) return finding::unknown;
+    if (!what.finds(*seen)) return finding::none;
     const unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     // Once more, now that the number cannot become another's.
-    if (!pidfd || !what.finds(compartments_of(pid))) return false;
-    return ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) == 0;
+    const auto again = compartments_of(pid);
+    if (!again) return finding::unknown;
+    if (!pidfd || !what.finds(*again)) return finding::none;
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+    return finding::killed;
 }
 
-/// Until a look through all processes finds none: what is found may have started another since.
-void kill_all(const search& what) {
+/// Until a look through all processes finds none: what is found may have started another since. False when
+/// it could not look.
+bool kill_all(const search& what) {
+    int unknown_left = unknown_passes_max;
     for (int pass = 0; pass != passes_max; ++pass) {
         DIR* processes = ::opendir("/proc");
-        if (processes == nullptr) return;
+        if (processes == nullptr) return false;
         bool found = false;
+        bool unknown = false;
         while (const dirent* entry = ::readdir(processes)) {
             const std::string_view name = entry->d_name;
             pid_t pid = 0;
             const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
             if (error != std::errc{} || end != name.data() + name.size()) continue;
-            if (pid != ::getpid() && kill_if_found(pid, what)) found = true;
+            if (pid == ::getpid()) continue;
+            const finding one = kill_if_found(pid, what);
+            found = found || one == finding::killed;
+            unknown = unknown || one == finding::unknown;
         }
         ::closedir(processes);
-        if (!found) return;
+        if (!found && !(unknown && unknown_left-- > 0)) return true;
         ::usleep(between_passes_us);
     }
+    return true;
 }
 
 class watch {
@@ -114,8 +151,10 @@ public:
 
     [[noreturn]] void run() {
         const unique_fd parent(static_cast<int>(::syscall(SYS_pidfd_open, table_.parent, 0)));
+        const bool cannot_watch = !parent && errno != ESRCH;
         // Its number may be another's if it has died already.
-        if (!parent || ::getppid() != table_.parent) end_all();
+        if (::getppid() != table_.parent || (!parent && !cannot_watch)) end_all();
+        if (cannot_watch) ::_exit(1);  // no descriptors: the parent will try again
         while (true) {
             pollfd events[] = {{parent.get(), POLLIN, 0}, {bell_, POLLIN, 0}};
             (void)::poll(events, 2, searched_all_ ? -1 : timeout_ms());
@@ -148,9 +187,10 @@ private:
         }
         if (left.empty()) return true;
         const auto began = clock::now();
-        kill_all(what);
+        const bool done = kill_all(what);
         const auto ended = clock::now();
-        rested_at_ = ended + rest_per_search * (ended - began);
+        rested_at_ = ended + std::max(rest_per_search * (ended - began), rest_min);
+        if (!done) return table_.ending.load() != 0;  // later, if there is a later
         for (const std::size_t i : left) table_.places[i].store(0);
         return false;  // more may have been left in the meantime
     }
@@ -158,13 +198,14 @@ private:
     [[noreturn]] void end_all() {
         for (std::size_t i = 0; i != table_.places.size() && i < table_.used.load(); ++i) {
             const std::uint64_t word = table_.places[i].load();
-            if (word != 0 && (word & keeper_table::left) == 0) {
-                ::kill(-keeper_table::group(word), SIGKILL);
+            const pid_t group = keeper_table::group(word);
+            if (word != 0 && (word & keeper_table::left) == 0 && group > 1) {
+                ::kill(-group, SIGKILL);
             }
         }
         search all;
         all.every = table_.marks.data();
-        kill_all(all);
+        (void)kill_all(all);
         ::_exit(0);
     }
 

@@ -27,6 +27,9 @@ inline constexpr std::size_t keeper_places_max = 1U << 16;
 ///     keeper, whose successor finds the same places.
 struct keeper_table {
     static constexpr std::uint64_t left = std::uint64_t{1} << 63;
+    /// In the place of a group's number: only the marks say who belongs to the compartment. Where the
+    /// program ignores SIGCHLD, the number is free when the leader ends.
+    static constexpr pid_t no_group = 1;
 
     pid_t parent;
     std::array<char, 44> marks;  // "12345.0123456789abcdef.", what all marks begin with

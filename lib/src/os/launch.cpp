@@ -14,6 +14,7 @@
 #include <charconv>
 #include <condition_variable>
 #include <csignal>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include <mutex>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -37,6 +39,23 @@ std::string& name_of_program() {
     return name;
 }
 
+/// The environment, `variable` in the place of the one of its name. Async-signal-safe; never freed.
+const char* const* environment_with(std::string_view variable) noexcept {
+    const std::string_view name = variable.substr(0, variable.find('=') + 1);
+    std::size_t count = 0;
+    while (environ != nullptr && environ[count] != nullptr) ++count;
+    void* memory = ::mmap(nullptr, (count + 2) * sizeof(const char*), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) ::_exit(1);
+    auto* const all = static_cast<const char**>(memory);
+    std::size_t filled = 0;
+    for (std::size_t i = 0; i != count; ++i) {
+        if (std::strncmp(environ[i], name.data(), name.size()) != 0) all[filled++] = environ[i];
+    }
+    all[filled] = variable.data();
+    return all;
+}
+
 /// What happens in the child between fork and exec. Async-signal-safe calls only.
 struct child_setup {
     const std::vector<int>* passed;
@@ -45,6 +64,7 @@ struct child_setup {
     int null_fd;
     pid_t parent;
     bool dies_with_parent;
+    std::string_view variable;
 
     template <class Launcher, class Path, class Argv>
     boost::system::error_code on_setup(Launcher& launcher, const Path&, const Argv&) const {
@@ -57,7 +77,9 @@ struct child_setup {
     }
 
     template <class Launcher, class Path, class Argv>
-    boost::system::error_code on_exec_setup(Launcher&, const Path&, const Argv&) const {
+    boost::system::error_code on_exec_setup(Launcher& launcher, const Path&, const Argv&) const {
+        // Here, where no other thread changes the environment.
+        if (!variable.empty()) launcher.env = environment_with(variable);
         if (dies_with_parent) {
             ::setpgid(0, 0);
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -88,18 +110,6 @@ struct child_setup {
 constexpr std::size_t descriptors_needed = 10;
 
 [[noreturn]] void throw_spawn(const std::string& what) { throw pool_broken(cannot_start(what)); }
-
-/// This process's environment, `variable` in the place of the one of its name.
-std::vector<const char*> environment_with(const std::string& variable) {
-    const std::string_view name = std::string_view(variable).substr(0, variable.find('=') + 1);
-    std::vector<const char*> all;
-    for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-        if (name.empty() || !std::string_view(*entry).starts_with(name)) all.push_back(*entry);
-    }
-    if (!variable.empty()) all.push_back(variable.c_str());
-    all.push_back(nullptr);
-    return all;
-}
 
 launched spawn_here(const launch_request& request) {
     static constexpr const char* executable = "/proc/self/exe";
@@ -143,15 +153,14 @@ launched spawn_here(const launch_request& request) {
     const boost::asio::posix::stream_descriptor reactor(context);
     process_v2::posix::default_launcher launcher;
     boost::system::error_code failure;
-    const auto environment = environment_with(request.variable);
-    launcher.env = environment.data();
     const int standard_fd = request.dies_with_parent ? -1 : null_fd.get();
     const child_setup setup{&passed,
                             request.out_fd >= 0 ? request.out_fd : standard_fd,
                             request.err_fd >= 0 ? request.err_fd : standard_fd,
                             null_fd.get(),
                             ::getpid(),
-                            request.dies_with_parent};
+                            request.dies_with_parent,
+                            request.variable};
     try {
         launcher(context.get_executor(), failure, executable, argv.data(), setup).detach();
     } catch (const boost::system::system_error& thrown) {

@@ -1,6 +1,7 @@
 // A child from its start under the keeper's eyes to its end by pidfd.
 #include "os/spawn.hpp"
 
+#include "os/keeper_table.hpp"
 #include "os/kill_point.hpp"
 #include "os/launch.hpp"
 
@@ -12,6 +13,18 @@
 #include <unistd.h>
 
 namespace bulkhead::os {
+
+namespace {
+
+/// Then a group's number may be another's long before anybody here looks.
+bool is_reaped_by_the_kernel() noexcept {
+    struct sigaction present {};
+    ::sigaction(SIGCHLD, nullptr, &present);
+    return (present.sa_flags & SA_NOCLDWAIT) != 0 ||
+           ((present.sa_flags & SA_SIGINFO) == 0 && present.sa_handler == SIG_IGN);
+}
+
+}  // namespace
 
 child spawn(const spawn_request& request) {
     const auto kept = keeper::of_this_process();
@@ -28,7 +41,7 @@ child spawn(const spawn_request& request) {
         made.kill_and_reap();
         throw;
     }
-    place.watch(made.pid);
+    place.watch(is_reaped_by_the_kernel() ? keeper_table::no_group : made.pid);
     made.let_it_run();
     return {made.pid, std::move(made.pidfd), std::move(place)};
 }

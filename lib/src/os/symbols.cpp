@@ -18,8 +18,8 @@ namespace bulkhead::os {
 namespace {
 
 constexpr const char* own_executable = "/proc/self/exe";
-/// Of a table; larger ones are no tables that a linker wrote.
-constexpr std::uint64_t table_bytes_max = std::uint64_t{1} << 30;
+/// Of a table: in larger ones it would take too long to find a name.
+constexpr std::uint64_t table_bytes_max = std::uint64_t{64} << 20;
 constexpr std::size_t name_characters_max = 160;
 
 std::string target_of(const char* link) {

@@ -15,11 +15,13 @@ crash_cause cause_of(const crash_evidence& evidence) {
     if (status.exited()) return crash_cause::exited;
     if (!status.signaled()) return crash_cause::unknown;
     const auto& account = evidence.account;
-    const bool has_account = account && account->signal == status.signal();
+    const bool has_account = account && account->complete && account->signal == status.signal();
+    // The handler of that signal did not come to its end, and its alarm ended the process.
+    const bool stuck = account && !account->complete && status.signal() == SIGALRM;
     const bool at_limit = has_account && evidence.memory_max_bytes != 0 &&
                           static_cast<double>(account->data_bytes) >=
                               at_limit_part * static_cast<double>(evidence.memory_max_bytes);
-    switch (status.signal()) {
+    switch (stuck ? account->signal : status.signal()) {
         case SIGKILL:
             return evidence.oom_kill_counted ? crash_cause::out_of_memory : crash_cause::killed;
         case SIGXCPU:
@@ -35,7 +37,8 @@ crash_cause cause_of(const crash_evidence& evidence) {
             if (has_account && !account->by_itself) return crash_cause::killed;
             if (has_account && account->stack_overflow) return crash_cause::stack_overflow;
             if (at_limit) return crash_cause::memory_limit;
-            return status.signal() == SIGABRT ? crash_cause::aborted : crash_cause::fault;
+            return (stuck ? account->signal : status.signal()) == SIGABRT ? crash_cause::aborted
+                                                                          : crash_cause::fault;
         default:
             return crash_cause::killed;
     }

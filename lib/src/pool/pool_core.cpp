@@ -336,7 +336,7 @@ pool_stats pool_core::stats() const {
         if (!scheduler_.ledger(i).empty()) ++figures.running;
     }
     figures.spares = spares_ready();
-    figures.queued = unresolved() - figures.running;
+    figures.queued = unresolved() + undecided_ - figures.running;
     return figures;
 }
 

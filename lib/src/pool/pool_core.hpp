@@ -31,6 +31,9 @@
 
 namespace bulkhead::detail {
 
+/// A worker that does not serve tasks by then has failed to start.
+inline constexpr std::chrono::seconds start_time_max{60};
+
 class pool_core : public std::enable_shared_from_this<pool_core> {
 public:
     /// Checks the options; throws usage_error.
@@ -232,8 +235,10 @@ private:
     void listen(worker_index worker);
     void kill_worker(worker_index worker);
     void on_death(worker_index worker);
-    [[nodiscard]] crash_details explain_death(worker_index worker, const process_status& status,
-                                              std::optional<os::crash_account> account);
+    /// What the kernel's OOM killer has done since the last look; not under the lock.
+    void count_oom_kills();
+    /// One of these, if there is one that no death has been put down to.
+    [[nodiscard]] bool take_oom_kill();
     struct worker_end {
         process_status status;
         const std::string& stderr_tail;
@@ -269,7 +274,9 @@ private:
     std::condition_variable room_;
     std::condition_variable idle_;
     fsm::scheduler scheduler_;
-    std::uint64_t oom_kills_seen_ = 0;            // the loop thread's
+    std::uint64_t oom_kills_seen_ = 0;  // this and the next two: the loop thread's
+    std::uint64_t oom_kills_open_ = 0;
+    std::chrono::steady_clock::time_point oom_kills_counted_at_{};
     std::shared_ptr<os::keeper> keeper_;          // the loop thread's; held from worker to worker
     std::vector<failed_task> failed_;             // the loop thread's
     std::vector<std::unique_ptr<spare>> spares_;  // as the seats
@@ -279,6 +286,7 @@ private:
     pool_stats figures_;
     std::uint64_t last_id_ = 0;
     std::uint64_t last_accept_ns_ = 0;
+    std::size_t undecided_ = 0;  // failed; whether they run again is being asked
     std::size_t resolving_ = 0;  // ended for the scheduler, not yet told to their futures
     std::size_t submitters_waiting_ = 0;
     bool closed_ = false;

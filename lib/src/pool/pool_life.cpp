@@ -21,6 +21,8 @@ constexpr std::chrono::milliseconds first_back_off{10};
 constexpr unsigned back_off_doublings_max = 6;
 /// Programs that make a pool for one task, and are in a hurry, are done by then.
 constexpr std::chrono::milliseconds spare_after{20};
+/// After this a kill of the kernel's was not one of a worker.
+constexpr std::chrono::seconds oom_kill_shows_within{1};
 constexpr std::uint64_t no_ticket = ~std::uint64_t{0};
 
 }  // namespace
@@ -256,7 +258,14 @@ void pool_core::on_death(worker_index worker) {
     const auto streams = std::exchange(at.streams, nullptr);
     streams->finish();
     const std::string stderr_tail = streams->stderr_tail();
-    auto account = at.box->crash(at.process.pid());  // reads symbol tables: not under the lock
+    // Reads symbol tables and files: not under the lock.
+    std::optional<os::crash_account> account;
+    try {
+        account = at.box->crash(at.process.pid());
+    } catch (const std::exception&) {
+        // No memory for it here: the death is known without its place.
+    }
+    count_oom_kills();
     lock held(mutex_);
     const process_status status = at.process.reap();
     const pid_t pid = at.process.pid();
@@ -273,8 +282,15 @@ void pool_core::on_death(worker_index worker) {
     at.init_ticket = 0;
     at.init_failure.clear();
     const bool idle = running_at(worker) == nullptr;
-    const crash_details details =
-        idle ? crash_details() : explain_death(worker, status, std::move(account));
+    const bool by_kernel = status.signal() == SIGKILL && !expected && take_oom_kill();
+    crash_details details;
+    if (!idle) {
+        details = explain({.status = status,
+                           .account = std::move(account),
+                           .memory_max_bytes = options_.worker_memory_max_bytes,
+                           .killed_as_liar = at.lied,
+                           .oom_kill_counted = by_kernel});
+    }
     settle(worker, {status, stderr_tail, details}, resolved, events);
     BULKHEAD_KILL_POINT("parent.settled");
     at.death.close();
@@ -325,18 +341,22 @@ void pool_core::dismiss_keeper() {
     dismissed = std::exchange(keeper_, nullptr);
 }
 
-crash_details pool_core::explain_death(worker_index worker, const process_status& status,
-                                       std::optional<os::crash_account> account) {
-    const seat& at = *seats_[worker];
-    crash_evidence evidence{.status = status,
-                            .account = std::move(account),
-                            .memory_max_bytes = options_.worker_memory_max_bytes,
-                            .killed_as_liar = at.lied};
-    if (status.signal() == SIGKILL) {
-        const auto kills = os::oom_kills();
-        evidence.oom_kill_counted = kills > std::exchange(oom_kills_seen_, kills);
+void pool_core::count_oom_kills() {
+    const auto now = std::chrono::steady_clock::now();
+    const auto kills = os::oom_kills();
+    if (kills > oom_kills_seen_) {
+        oom_kills_open_ += kills - oom_kills_seen_;
+        oom_kills_counted_at_ = now;
+    } else if (now - oom_kills_counted_at_ > oom_kill_shows_within) {
+        oom_kills_open_ = 0;  // these were other processes
     }
-    return explain(evidence);
+    oom_kills_seen_ = kills;
+}
+
+bool pool_core::take_oom_kill() {
+    if (oom_kills_open_ == 0) return false;
+    --oom_kills_open_;
+    return true;
 }
 
 void pool_core::settle(worker_index worker, const worker_end& end,
@@ -385,6 +405,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
                           .task_name = task.name()});
         if (scheduler_.crashed(task)) {
             ++figures_.retried;
+            task.queued_ns = channel::monotonic_ns();
             return;
         }
         ++figures_.crashed;
@@ -409,6 +430,7 @@ void pool_core::give_up(const std::string& cause, std::vector<remote_task*>& res
         ended(task, resolved);
     }
     room_.notify_all();
+    part_with_spares();
 }
 
 void pool_core::emit(const pool_event& event) noexcept {

@@ -20,8 +20,6 @@ constexpr std::size_t batch_max = 128;
 constexpr unsigned rounds_per_poll = 64;
 /// Between two looks at the protocol.
 constexpr std::chrono::milliseconds audit_every{250};
-/// A worker that does not serve tasks by then has failed to start.
-constexpr std::chrono::seconds start_time_max{60};
 /// How long a task must have run before the tasks that wait behind it are given to idle workers.
 constexpr std::chrono::milliseconds balance_after{1};
 
@@ -185,6 +183,7 @@ void pool_core::note_times(const remote_task& task, const channel::result_envelo
 
 void pool_core::ask_about(failed_task what) {
     ++resolving_;
+    ++undecided_;
     failed_.push_back(std::move(what));
 }
 
@@ -208,6 +207,7 @@ void pool_core::decide_retries(std::vector<remote_task*>& resolved) {
     lock held(mutex_);
     for (auto& one : all) {
         remote_task& task = *one.task;
+        --undecided_;
         if (task.cancel_asked || (ending_ && one.again)) {
             task.set_cancelled();
             ++figures_.cancelled;

@@ -102,6 +102,11 @@ void pool_core::start_spares() {
                           [this, id = one->id](const boost::system::error_code& cancelled) {
                               if (!cancelled) on_spare_death(id);
                           });
+    one->kill_timer.expires_after(start_time_max);
+    one->kill_timer.async_wait([this, id = one->id](const boost::system::error_code& cancelled) {
+        spare* const late = cancelled ? nullptr : find_spare(id);
+        if (late != nullptr && !late->who.box->attached()) late->who.process.signal_group(SIGKILL);
+    });
     {
         const lock held(mutex_);
         spares_.push_back(std::move(one));
@@ -143,6 +148,8 @@ void pool_core::part_with_spares() {
     for (const auto& one : spares_) {
         if (std::exchange(one->hung_up, true)) continue;
         one->who.box->hang_up();
+        // One that is not up does not hear it, and has nothing to end in order.
+        if (!one->who.box->attached()) one->who.process.signal_group(SIGKILL);
         one->kill_timer.expires_after(options_.kill_grace);
         one->kill_timer.async_wait(
             [this, id = one->id](const boost::system::error_code& cancelled) {

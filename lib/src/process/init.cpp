@@ -2,6 +2,7 @@
 #include <bulkhead/error.hpp>
 #include <bulkhead/init.hpp>
 
+#include "os/keeper.hpp"
 #include "os/launch.hpp"
 #include "pool/worker_main.hpp"
 #include "process/run_function.hpp"
@@ -43,6 +44,7 @@ void require_init(const char* what) {
 
 void init(int argc, char** argv) {
     if (initialised.exchange(true)) return;
+    (void)os::outer_compartments();  // before there are threads that change the environment
     if (argc > 0 && argv[0] != nullptr) os::set_program_name(argv[0]);
     if (argc < 3) return;
     const std::string_view flag = argv[1];
