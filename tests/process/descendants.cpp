@@ -177,8 +177,7 @@ BOOST_AUTO_TEST_CASE(a_killed_keeper_is_replaced) {
     process_pool pool(1);
     auto f = pool.submit(beget_and_hang, file("born"));
     await(file("born"));
-    const auto first = keepers_of(::getpid());
-    BOOST_TEST_REQUIRE(first.size() == 1U);
+    const auto first = await_keeper(::getpid());
     ::kill(first[0], SIGKILL);
     until([&] {
         const auto now = keepers_of(::getpid());
@@ -191,8 +190,7 @@ BOOST_AUTO_TEST_CASE(a_killed_keeper_is_replaced) {
 BOOST_AUTO_TEST_CASE(the_keeper_of_a_killed_keepers_parent_knows_them_too) {
     program parent(*this, "doomed_parent", {"begetting", file("born")});
     await(file("born"));
-    const auto first = keepers_of(parent.pid());
-    BOOST_TEST_REQUIRE(first.size() == 1U);
+    const auto first = await_keeper(parent.pid());
     ::kill(first[0], SIGKILL);
     until([&] {
         const auto now = keepers_of(parent.pid());
@@ -206,8 +204,7 @@ BOOST_AUTO_TEST_CASE(the_keeper_of_a_killed_keepers_parent_knows_them_too) {
 BOOST_AUTO_TEST_CASE(a_stopped_keeper_holds_nobody_up) {
     process_pool pool(2);
     (void)pids_of(pool);
-    const auto keeper = keepers_of(::getpid());
-    BOOST_TEST_REQUIRE(keeper.size() == 1U);
+    const auto keeper = await_keeper(::getpid());
     ::kill(keeper[0], SIGSTOP);
     for (int i = 0; i != 20; ++i) {
         (void)error_of<bulkhead::worker_crashed>(pool.submit([] { std::raise(SIGSEGV); }));
@@ -220,13 +217,13 @@ BOOST_AUTO_TEST_CASE(there_is_one_keeper_while_there_are_workers_and_none_after)
         process_pool one(2);
         process_pool two({.workers = 1, .idle_timeout = 1ms});
         bulkhead::process three(square, 1);
-        BOOST_TEST(keepers_of(::getpid()).size() == 1U);
+        const auto keeper = await_keeper(::getpid());
         // Signals to the program's own children by name or session are not meant for it.
         for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-            ::kill(keepers_of(::getpid()).at(0), signal);
+            ::kill(keeper.at(0), signal);
         }
         for (int i = 0; i != 10; ++i) BOOST_TEST(two.submit(square, i).get() == i * i);
-        BOOST_TEST(keepers_of(::getpid()).size() == 1U);
+        BOOST_TEST((keepers_of(::getpid()) == keeper));
     }
     BOOST_TEST(keepers_of(::getpid()).empty());
     process_pool resting({.workers = 2, .idle_timeout = 1ms});

@@ -79,4 +79,14 @@ inline std::vector<pid_t> keepers_of(pid_t parent) {
     return found;
 }
 
+/// The one keeper, once it has taken its name.
+inline std::vector<pid_t> await_keeper(pid_t parent) {
+    std::vector<pid_t> found;
+    until([&] {
+        found = keepers_of(parent);
+        return found.size() == 1;
+    });
+    return found;
+}
+
 }  // namespace test
