@@ -122,10 +122,11 @@ inline bool contains(const std::string& text, const std::string& part) {
 }
 
 /// No task is lost in the figures.
-inline void check_balance(const bulkhead::pool_stats& s) {
-    BOOST_TEST(s.submitted == s.queued + s.running + s.succeeded + s.failed + s.crashed +
-                                  s.timed_out + s.cancelled);
+inline bool balances(const bulkhead::pool_stats& s) {
+    return s.submitted ==
+           s.queued + s.running + s.succeeded + s.failed + s.crashed + s.timed_out + s.cancelled;
 }
+inline void check_balance(const bulkhead::pool_stats& s) { BOOST_TEST(balances(s)); }
 
 /// The pids of all workers, once every one has its process and can take tasks.
 template <class Pool>

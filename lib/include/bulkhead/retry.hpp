@@ -20,16 +20,16 @@ public:
     retry_predicate() = default;
 
     template <class F>
-    requires(!std::same_as<std::remove_cvref_t<F>, retry_predicate> &&
+    requires(!std::same_as<F, retry_predicate> &&
              std::is_invocable_r_v<bool, F&, const std::exception_ptr&>)
-    retry_predicate(F&& asks) : asks_(std::forward<F>(asks)) {}
+    retry_predicate(F asks) : asks_(std::move(asks)) {}
 
     template <class F>
-    requires(!std::same_as<std::remove_cvref_t<F>, retry_predicate> &&
+    requires(!std::same_as<F, retry_predicate> &&
              std::is_invocable_r_v<bool, F&, const std::exception&> &&
              !std::is_invocable_r_v<bool, F&, const std::exception_ptr&>)
-    retry_predicate(F&& asks)
-        : asks_([asks = std::forward<F>(asks)](const std::exception_ptr& failure) mutable {
+    retry_predicate(F asks)
+        : asks_([asks = std::move(asks)](const std::exception_ptr& failure) mutable {
               try {
                   std::rethrow_exception(failure);
               } catch (const std::exception& e) {

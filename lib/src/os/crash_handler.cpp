@@ -155,6 +155,7 @@ void fill(crash_report& report, int signal, const siginfo_t& info, const void* c
     const std::uint64_t* last = past;
     if (first == past) {  // a call to where there is no code: its caller is all that is known
 #if defined(__x86_64__)
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): a register
         std::memcpy(&called[1], reinterpret_cast<const void*>(at.sp), sizeof called[1]);
 #endif
         first = called;

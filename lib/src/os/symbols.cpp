@@ -37,14 +37,13 @@ std::string loaded_file(const std::string& path) {
     } asked{&path};
     ::dl_iterate_phdr(
         [](dl_phdr_info* info, std::size_t, void* context) {
-            auto& request_ = *static_cast<request*>(context);
+            auto& what = *static_cast<request*>(context);
             const std::string_view name = info->dlpi_name;
             if (name.empty()) return 0;
             const std::unique_ptr<char, void (*)(void*)> real(::realpath(info->dlpi_name, nullptr),
                                                               std::free);
-            request_.found =
-                name == *request_.wanted || (real != nullptr && *request_.wanted == real.get());
-            return request_.found ? 1 : 0;
+            what.found = name == *what.wanted || (real != nullptr && *what.wanted == real.get());
+            return what.found ? 1 : 0;
         },
         &asked);
     return asked.found ? path : std::string();
