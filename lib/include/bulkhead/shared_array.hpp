@@ -103,13 +103,14 @@ private:
         detail::check_shareable<T>();
         return detail::type_tag_of<T>();
     }
-    static detail::shared_core::maker maker(std::size_t count) {
-        return [count](std::byte* memory) {
-            // Zeros are there; for numbers nothing is left to do, and no page is touched.
-            if constexpr (!std::is_arithmetic_v<T> && !std::is_enum_v<T>) {
+    static detail::shared_core::maker maker([[maybe_unused]] std::size_t count) {
+        if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
+            return [](std::byte*) {};  // zeros are there, and no page is touched
+        } else {
+            return [count](std::byte* memory) {
                 std::uninitialized_value_construct_n(reinterpret_cast<T*>(memory), count);
-            }
-        };
+            };
+        }
     }
     static detail::shared_core::maker maker(std::size_t count, const T& value) {
         return [count, &value](std::byte* memory) {
