@@ -18,6 +18,7 @@
 #include <malloc.h>
 #include <random>
 #include <ranges>
+#include <set>
 #include <stdexcept>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -37,7 +38,7 @@ using bulkhead::process_pool;
 constexpr std::uint64_t tasks_max = 1 << 26;
 constexpr std::size_t unread_max = 400;
 constexpr auto hang_after = 60s;
-constexpr auto gone_within = 10s;
+constexpr auto gone_within = 60s;
 constexpr std::int64_t heap_kib_max = 1024;
 constexpr const char* mark_variable = "BULKHEAD_STORM_MARK";
 
@@ -213,13 +214,27 @@ std::size_t open_descriptors() {
     return count;
 }
 
-std::size_t shm_names() {
-    std::size_t count = 0;
+std::set<std::string> shm_names() {
+    std::set<std::string> names;
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator("/dev/shm", ignored)) {
-        if (entry.path().filename().string().find("bulkhead") != std::string::npos) ++count;
+        const std::string name = entry.path().filename();
+        if (name.find("bulkhead") != std::string::npos) names.insert(name);
     }
-    return count;
+    return names;
+}
+
+/// Those of `names` that are there for good. Other programs may make and remove some of their own.
+std::size_t names_that_stay(std::set<std::string> names, const std::set<std::string>& before,
+                            std::chrono::steady_clock::time_point until) {
+    while (true) {
+        const auto now = shm_names();
+        std::erase_if(names, [&](const std::string& name) {
+            return before.contains(name) || !now.contains(name);
+        });
+        if (names.empty() || std::chrono::steady_clock::now() >= until) return names.size();
+        ::usleep(10'000);
+    }
 }
 
 /// Living processes that inherited our mark.
@@ -269,10 +284,10 @@ public:
                 std::_Exit(print() ? 0 : 1);  // its destructor would wait for ever
         }
         count_leaks("open descriptors", open_descriptors(), descriptors_before);
-        count_leaks("names in /dev/shm", shm_names(), names_before);
         const bool no_children = ::waitpid(-1, nullptr, WNOHANG) == -1 && errno == ECHILD;
         count_leaks("children", no_children ? 0 : 1, 0);
         const auto until = std::chrono::steady_clock::now() + gone_within;
+        count_leaks("names in /dev/shm", names_that_stay(shm_names(), names_before, until), 0);
         while (descendants() != 0 && std::chrono::steady_clock::now() < until) ::usleep(10'000);
         count_leaks("descendants", descendants(), 0);
         check_runs();
