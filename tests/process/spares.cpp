@@ -26,8 +26,13 @@ std::vector<pid_t> others(const scene& at, const std::vector<pid_t>& known) {
 }
 
 std::vector<pid_t> await_spares(const scene& at, const process_pool& pool, std::size_t count) {
-    until([&] { return pool.stats().spares == count; });
-    return others(at, pids_of(pool));
+    std::vector<pid_t> found;
+    // One that was killed this moment may still be counted.
+    until([&] {
+        found = others(at, pids_of(pool));
+        return pool.stats().spares == count && found.size() == count;
+    });
+    return found;
 }
 
 void crash() { ::_exit(1); }
