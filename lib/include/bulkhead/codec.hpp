@@ -256,6 +256,10 @@ struct codec {
         } else if constexpr (std::is_same_v<T, bool>) {
             const std::uint8_t byte = value ? 1 : 0;
             out.write_bytes(&byte, 1);
+        } else if constexpr (trivially_travels<T> && std::is_empty_v<T>) {
+            // Its bytes were never given a value; sanitizers and compilers mind their being read.
+            const std::byte nothing[sizeof(T)]{};
+            out.write_bytes(nothing, sizeof(T));
         } else if constexpr (trivially_travels<T>) {
             out.write_bytes(std::addressof(value), sizeof(T));
         } else if constexpr (path_like<T>) {
