@@ -224,9 +224,11 @@ std::set<std::string> shm_names() {
     return names;
 }
 
-/// Those of `names` that are there for good. Other programs may make and remove some of their own.
-std::size_t names_that_stay(std::set<std::string> names, const std::set<std::string>& before,
+/// The names that were not there `before`, and are there for good. Other programs may make and remove some
+/// of their own.
+std::size_t names_that_stay(const std::set<std::string>& before,
                             std::chrono::steady_clock::time_point until) {
+    auto names = shm_names();
     while (true) {
         const auto now = shm_names();
         std::erase_if(names, [&](const std::string& name) {
@@ -287,13 +289,10 @@ public:
         const bool no_children = ::waitpid(-1, nullptr, WNOHANG) == -1 && errno == ECHILD;
         count_leaks("children", no_children ? 0 : 1, 0);
         const auto until = std::chrono::steady_clock::now() + gone_within;
-        count_leaks("names in /dev/shm", names_that_stay(shm_names(), names_before, until), 0);
+        count_leaks("names in /dev/shm", names_that_stay(names_before, until), 0);
         while (descendants() != 0 && std::chrono::steady_clock::now() < until) ::usleep(10'000);
         count_leaks("descendants", descendants(), 0);
         check_runs();
-        // The storm's own notes of each task are no leak.
-        told_.clear();
-        told_.shrink_to_fit();
         result_.heap_kib = (heap_bytes() - heap_before) / 1024;
         if (result_.heap_kib > heap_kib_max) {
             ++result_.leaked;
@@ -499,7 +498,8 @@ private:
             ++(*count == 0 ? result_.lost : result_.doubled);
             note("a callback was called " + std::to_string(*count) + " times");
         }
-        told_ = {};
+        // With its memory: the storm's own notes are no leak.
+        std::vector<std::shared_ptr<std::atomic<int>>>().swap(told_);
     }
 
     storm_options wanted_;

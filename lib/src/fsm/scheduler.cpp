@@ -96,10 +96,14 @@ void scheduler::wait_again(task_node& task) {
     workers_[task.worker].ledger.remove(task);
     --handed_;
     task.worker = no_worker;
+    wait_in_front(task);
+    no_room_ = false;
+}
+
+void scheduler::wait_in_front(task_node& task) {
     task.step = task_step::waiting;
     backlog_[task.priority].push_front(task);
     ++waiting_;
-    no_room_ = false;
 }
 
 void scheduler::returned(task_node& task) {
@@ -142,9 +146,7 @@ bool scheduler::crashed(task_node& task) {
 void scheduler::again(task_node& task) {
     assert(task.step == task_step::gone && task.retries_left != 0);
     --task.retries_left;
-    task.step = task_step::waiting;
-    backlog_[task.priority].push_front(task);
-    ++waiting_;
+    wait_in_front(task);
 }
 
 void scheduler::starting(worker_index index) {

@@ -156,6 +156,7 @@ private:
 
     [[nodiscard]] static std::size_t window(const seat& worker) noexcept;
     void wait_again(task_node& task);
+    void wait_in_front(task_node& task);
     void unlink_waiting(task_node& task);
 
     limits limits_;

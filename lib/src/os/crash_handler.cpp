@@ -169,13 +169,12 @@ void fill(crash_report& report, int signal, const siginfo_t& info, const void* c
 void handle(int signal, siginfo_t* info, void* context) noexcept {
     static std::atomic<pid_t> writer{0};
     const auto self = static_cast<pid_t>(::syscall(SYS_gettid));
-    pid_t nobody = 0;
+    // A fork of the worker has the handler too, and the memory; its crash is not the worker's.
+    const bool in_worker = ::getpid() == reporting_process;
+    pid_t other = 0;
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
-    // A fork of the worker has the handler too, and the memory; its crash is not the worker's.
-    if (::getpid() != reporting_process) {
-        nobody = self;
-    } else if (writer.compare_exchange_strong(nobody, self)) {
+    if (in_worker && writer.compare_exchange_strong(other, self)) {
         destination->state.store(crash_report::writing);
         ::sigaction(SIGALRM, &standard, nullptr);
         sigset_t alarm;
@@ -188,7 +187,7 @@ void handle(int signal, siginfo_t* info, void* context) noexcept {
 
         fill(*destination, signal, *info, context);
         destination->state.store(crash_report::written, std::memory_order_release);
-    } else if (nobody != self) {
+    } else if (in_worker && other != self) {
         // Another thread is at it, and will end the process.
         ::usleep(static_cast<useconds_t>(handler_seconds_max) * 1'000'000);
     }

@@ -216,8 +216,7 @@ private:
 };
 
 [[noreturn]] void refuse() {
-    (void)std::fprintf(stderr,
-                       "bulkhead: this option is for processes that bulkhead starts itself\n");
+    (void)std::fprintf(stderr, "bulkhead: %s\n", not_for_users);
     ::_exit(2);
 }
 

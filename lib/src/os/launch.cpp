@@ -109,6 +109,13 @@ struct child_setup {
 /// of await_start().
 constexpr std::size_t descriptors_needed = 10;
 
+/// Its pid is still its own.
+void kill_unreaped(pid_t pid) noexcept {
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
+
 [[noreturn]] void throw_spawn(const std::string& what) { throw pool_broken(cannot_start(what)); }
 
 launched spawn_here(const launch_request& request) {
@@ -168,10 +175,7 @@ launched spawn_here(const launch_request& request) {
     }
     const pid_t pid = launcher.pid;
     if (failure) {
-        if (pid > 0) {  // not reaped: the pid is still its own
-            ::kill(pid, SIGKILL);
-            ::waitpid(pid, nullptr, 0);
-        }
+        if (pid > 0) kill_unreaped(pid);
         // What Boost makes of a pidfd_open that finds nobody.
         if (pid > 0 && failure.value() == EBADF) {
             throw_spawn(
@@ -183,8 +187,7 @@ launched spawn_here(const launch_request& request) {
     unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!pidfd) {
         const int cause = errno;
-        ::kill(pid, SIGKILL);  // not reaped yet: the pid is still its own
-        ::waitpid(pid, nullptr, 0);
+        kill_unreaped(pid);
         throw_spawn("pidfd_open: " + errno_text(cause));
     }
     ::fcntl(pidfd.get(), F_SETFD, FD_CLOEXEC);
@@ -275,11 +278,7 @@ void launched::let_it_run() noexcept {
     starts.reset();
 }
 
-void launched::kill_and_reap() noexcept {
-    ::kill(pid, SIGKILL);  // not reaped: the pid is still its own
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
-}
+void launched::kill_and_reap() noexcept { kill_unreaped(pid); }
 
 launched launch(const launch_request& request) { return spawner::instance().run(request); }
 

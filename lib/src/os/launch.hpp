@@ -46,6 +46,10 @@ struct launched {
 /// and since spawns at the same time would inherit each other's pipes. Throws pool_broken with the cause.
 [[nodiscard]] launched launch(const launch_request& request);
 
+/// To a user who gives an option that is for children of launch() only.
+inline constexpr const char* not_for_users =
+    "this option is for processes that bulkhead starts itself";
+
 enum class start_signal { go, parent_died, not_ours };
 /// In a child of launch(), with the argument that was added: waits until the parent has a hold on it. A
 /// child that ends sooner would be gone without a trace where the program ignores SIGCHLD.

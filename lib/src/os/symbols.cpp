@@ -97,18 +97,9 @@ struct wanted_name {
     std::string name{};
 };
 
-std::string readable(const std::string& name) {
-    int status = 0;
-    const std::unique_ptr<char, void (*)(void*)> demangled(
-        abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), std::free);
-    std::string text = status == 0 && demangled ? demangled.get() : name;
-    static constexpr std::string_view long_string =
-        "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >";
-    for (auto at = text.find(long_string); at != std::string::npos; at = text.find(long_string)) {
-        text.replace(at, long_string.size(), "std::string");
-    }
-    if (text.size() > name_characters_max) text = text.substr(0, name_characters_max) + "...";
-    return text;
+std::string shortened(std::string name) {
+    if (name.size() > name_characters_max) name = name.substr(0, name_characters_max) + "...";
+    return name;
 }
 
 /// The functions of one symbol table that hold the wanted addresses.
@@ -170,6 +161,19 @@ std::string hexadecimal(std::uint64_t value) {
 
 }  // namespace
 
+std::string readable_name(const char* mangled) {
+    int status = 0;
+    const std::unique_ptr<char, void (*)(void*)> demangled(
+        abi::__cxa_demangle(mangled, nullptr, nullptr, &status), std::free);
+    std::string name = demangled ? demangled.get() : mangled;
+    static constexpr std::string_view long_string =
+        "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >";
+    for (auto at = name.find(long_string); at != std::string::npos; at = name.find(long_string)) {
+        name.replace(at, long_string.size(), "std::string");
+    }
+    return name;
+}
+
 bool is_own_executable(std::string_view path) {
     static const std::string own = target_of(own_executable);
     // The kernel's note behind the path of a file that has been removed or replaced.
@@ -203,7 +207,7 @@ std::vector<code_name> names_of(const std::vector<code_place>& places) {
             if (places[i].module != module) continue;
             const wanted_name& found = wanted[next++];
             if (found.name.empty()) continue;
-            const std::string function = readable(found.name);
+            const std::string function = shortened(readable_name(found.name.c_str()));
             names[i] = {function, function + hexadecimal(found.address - found.found_at)};
         }
     }

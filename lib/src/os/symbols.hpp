@@ -8,6 +8,9 @@
 
 namespace bulkhead::os {
 
+/// As people write it: demangled, std::string by its short name; the name itself when it is not mangled.
+[[nodiscard]] std::string readable_name(const char* mangled);
+
 struct code_place {
     std::string module;        // path of its file
     std::uint64_t offset = 0;  // in the file

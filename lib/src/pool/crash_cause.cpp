@@ -18,10 +18,11 @@ crash_cause cause_of(const crash_evidence& evidence) {
     const bool has_account = account && account->complete && account->signal == status.signal();
     // The handler of that signal did not come to its end, and its alarm ended the process.
     const bool stuck = account && !account->complete && status.signal() == SIGALRM;
+    const int signal = stuck ? account->signal : status.signal();
     const bool at_limit = has_account && evidence.memory_max_bytes != 0 &&
                           static_cast<double>(account->data_bytes) >=
                               at_limit_part * static_cast<double>(evidence.memory_max_bytes);
-    switch (stuck ? account->signal : status.signal()) {
+    switch (signal) {
         case SIGKILL:
             return evidence.oom_kill_counted ? crash_cause::out_of_memory : crash_cause::killed;
         case SIGXCPU:
@@ -37,8 +38,7 @@ crash_cause cause_of(const crash_evidence& evidence) {
             if (has_account && !account->by_itself) return crash_cause::killed;
             if (has_account && account->stack_overflow) return crash_cause::stack_overflow;
             if (at_limit) return crash_cause::memory_limit;
-            return (stuck ? account->signal : status.signal()) == SIGABRT ? crash_cause::aborted
-                                                                          : crash_cause::fault;
+            return signal == SIGABRT ? crash_cause::aborted : crash_cause::fault;
         default:
             return crash_cause::killed;
     }

@@ -66,10 +66,10 @@ pool_core::~pool_core() = default;
 void pool_core::start() {
     std::promise<std::string> first;
     auto failure = first.get_future();
-    oom_kills_seen_ = os::oom_kills();
     loop_ = std::thread([this, &first] {
         loop_id_.store(std::this_thread::get_id());
         start_worker(0);
+        oom_kills_seen_ = os::oom_kills();  // files are read while the worker loads
         // Looked at before the loop runs: a worker that exists but dies at once is a matter for it.
         first.set_value(seats_[0]->box ? std::string() : start_failure_);
         for (worker_index i = 1; i < seats_.size(); ++i) {

@@ -77,6 +77,9 @@ private:
         os::child process;
         std::shared_ptr<worker_streams> streams;
         std::shared_ptr<std::atomic<worker_index>> seat;  // no_worker: a spare
+
+        /// Kills and reaps it.
+        void disband() noexcept;
     };
 
     /// A worker that waits for a seat.
@@ -218,6 +221,8 @@ private:
     [[nodiscard]] std::size_t spares_ready() const;
     [[nodiscard]] spare* find_spare(std::uint64_t id) const noexcept;
     void on_spare_death(std::uint64_t id);
+    /// Another one, the later the more have failed in a row.
+    void arm_spares_after_failure();
     void part_with_spares();
 
     // ---- pool_life.cpp: workers' beginnings and ends, on the loop thread

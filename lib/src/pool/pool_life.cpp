@@ -70,9 +70,7 @@ void pool_core::seat_crew(worker_index worker, crew who) {
     } catch (...) {
         boost::system::error_code ignored;
         at.death.close(ignored);
-        who.streams->finish();
-        who.process.signal_group(SIGKILL);
-        (void)who.process.reap();
+        who.disband();
         throw;
     }
     {

@@ -36,6 +36,12 @@ pool_core::crew pool_core::launch_crew() {
     return made;
 }
 
+void pool_core::crew::disband() noexcept {
+    process.signal_group(SIGKILL);
+    streams->finish();
+    (void)process.reap();
+}
+
 bool pool_core::is_ready(const std::unique_ptr<spare>& one) {
     return !one->hung_up && one->who.box->attached();
 }
@@ -90,12 +96,8 @@ void pool_core::start_spares() {
         one->death.assign(death.get());
         (void)death.release();
     } catch (const std::exception&) {  // pool_broken, or Asio's own
-        if (one) {
-            one->who.process.signal_group(SIGKILL);
-            one->who.streams->finish();
-            (void)one->who.process.reap();
-        }
-        arm_spares(first_back_off * (1 << std::min(spare_failures_++, back_off_doublings_max)));
+        if (one) one->who.disband();
+        arm_spares_after_failure();
         return;
     }
     one->death.async_wait(boost::asio::posix::stream_descriptor::wait_read,
@@ -138,8 +140,12 @@ void pool_core::on_spare_death(std::uint64_t id) {
     } else if (expected) {
         arm_spares(first_back_off);
     } else {
-        arm_spares(first_back_off * (1 << std::min(spare_failures_++, back_off_doublings_max)));
+        arm_spares_after_failure();
     }
+}
+
+void pool_core::arm_spares_after_failure() {
+    arm_spares(first_back_off * (1 << std::min(spare_failures_++, back_off_doublings_max)));
 }
 
 void pool_core::part_with_spares() {

@@ -18,8 +18,6 @@
 namespace bulkhead {
 namespace {
 
-constexpr const char* not_for_users = "this option is for processes that bulkhead starts itself";
-
 std::atomic<bool> initialised{false};
 
 [[noreturn]] void end_with(const char* sentence) {
@@ -55,9 +53,9 @@ void init(int argc, char** argv) {
     const auto slash = name.rfind('/');
     ::prctl(PR_SET_NAME, name.c_str() + (slash == std::string::npos ? 0 : slash + 1));
     const auto fds = os::parse_fd_list(argv[2]);
-    if (fds.empty() || argc < 4) end_with(not_for_users);
+    if (fds.empty() || argc < 4) end_with(os::not_for_users);
     const auto signal = os::await_start(argv[3]);
-    if (signal == os::start_signal::not_ours) end_with(not_for_users);
+    if (signal == os::start_signal::not_ours) end_with(os::not_for_users);
     if (signal == os::start_signal::parent_died) ::_exit(1);
     try {
         if (worker) detail::serve(fds);

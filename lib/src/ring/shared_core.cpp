@@ -45,42 +45,34 @@ shared_object::initializer initialize(std::size_t count, const shared_core::make
 
 }  // namespace
 
-class shared_core::access {
-public:
-    static shared_core of(std::shared_ptr<shared_object> object, type_tag type) {
-        // Its count is believed as far as there is memory for it.
-        const std::size_t bytes = object->body_bytes();
-        const auto* layout = reinterpret_cast<const array_layout*>(object->body());
-        if (bytes < sizeof(array_layout) ||
-            layout->count > (bytes - sizeof(array_layout)) / type.bytes) {
-            throw error("bulkhead: the memory of " + object->description() + " is too small");
-        }
-        auto* const data = object->body() + sizeof(array_layout);
-        const auto count = static_cast<std::size_t>(layout->count);
-        return {std::move(object), data, count};
+shared_core::shared_core(std::shared_ptr<shared_object> object, type_tag type)
+    : object_(std::move(object)), data_(object_->body() + sizeof(array_layout)) {
+    // Its count is believed as far as there is memory for it.
+    const std::size_t bytes = object_->body_bytes();
+    const auto* layout = reinterpret_cast<const array_layout*>(object_->body());
+    if (bytes < sizeof(array_layout) ||
+        layout->count > (bytes - sizeof(array_layout)) / type.bytes) {
+        throw error("bulkhead: the memory of " + object_->description() + " is too small");
     }
-    static std::shared_ptr<shared_object> object(const shared_core& core) {
-        return std::const_pointer_cast<shared_object>(
-            std::static_pointer_cast<const shared_object>(core.object_));
-    }
-};
+    count_ = static_cast<std::size_t>(layout->count);
+}
 
 shared_core shared_core::make(shared_kind kind, type_tag type, std::size_t count,
                               const maker& fill) {
-    return access::of(shared_object::create_anonymous(
-                          {kind_of(kind), type}, body_bytes(type, count), initialize(count, fill)),
-                      type);
+    return shared_core(shared_object::create_anonymous(
+                           {kind_of(kind), type}, body_bytes(type, count), initialize(count, fill)),
+                       type);
 }
 
 shared_core shared_core::create(shared_kind kind, const std::string& name, type_tag type,
                                 std::size_t count, const maker& fill) {
-    return access::of(shared_object::create(name, {kind_of(kind), type}, body_bytes(type, count),
-                                            initialize(count, fill)),
-                      type);
+    return shared_core(shared_object::create(name, {kind_of(kind), type}, body_bytes(type, count),
+                                             initialize(count, fill)),
+                       type);
 }
 
 shared_core shared_core::open(shared_kind kind, const std::string& name, type_tag type) {
-    return access::of(shared_object::open(name, {kind_of(kind), type}), type);
+    return shared_core(shared_object::open(name, {kind_of(kind), type}), type);
 }
 
 shared_core shared_core::open_or_create(shared_kind kind, const std::string& name, type_tag type,
@@ -88,7 +80,7 @@ shared_core shared_core::open_or_create(shared_kind kind, const std::string& nam
     bool created = false;
     auto object = shared_object::open_or_create(
         name, {kind_of(kind), type}, body_bytes(type, count), initialize(count, fill), created);
-    shared_core found = access::of(object, type);
+    shared_core found(object, type);
     if (found.count() != count) {
         throw error("bulkhead: " + object->description() + " has " + std::to_string(found.count()) +
                     " elements, not " + std::to_string(count) + ": open() takes it as it is");
@@ -100,11 +92,11 @@ bool shared_core::remove(shared_kind kind, const std::string& name) {
     return shared_object::remove(name, kind_of(kind));
 }
 
-void shared_core::encode(encoder& out) const { shared_object::encode(out, access::object(*this)); }
+void shared_core::encode(encoder& out) const { shared_object::encode(out, object_); }
 
 shared_core shared_core::decode(shared_kind kind, decoder& in, type_tag type) {
     try {
-        return access::of(shared_object::decode(in, {kind_of(kind), type}), type);
+        return shared_core(shared_object::decode(in, {kind_of(kind), type}), type);
     } catch (const codec_error&) {
         throw;
     } catch (const error& damaged) {

@@ -2,6 +2,7 @@
 // robust_mutex and their users.
 #include "ring/shared_object.hpp"
 
+#include "os/symbols.hpp"
 #include "ring/object_name.hpp"
 
 #include <bulkhead/error.hpp>
@@ -9,7 +10,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <cxxabi.h>
 #include <map>
 #include <mutex>
 #include <pthread.h>
@@ -34,19 +34,6 @@ std::uint64_t hash_of(const detail::type_tag& tag) {
     add(tag.bytes);
     add(tag.alignment);
     return hash;
-}
-
-std::string readable_name(const detail::type_tag& tag) {
-    int status = 0;
-    char* text = abi::__cxa_demangle(tag.mangled_name, nullptr, nullptr, &status);
-    std::string name = text != nullptr ? text : tag.mangled_name;
-    std::free(text);  // NOLINT: it is malloc's
-    constexpr std::string_view long_string =
-        "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >";
-    for (auto at = name.find(long_string); at != std::string::npos; at = name.find(long_string)) {
-        name.replace(at, long_string.size(), "std::string");
-    }
-    return name;
 }
 
 /// "an anonymous queue"; a guarded is a value.
@@ -125,7 +112,8 @@ os::shared_segment shared_object::make(os::shared_segment segment, object_type t
     header.type_hash = hash_of(type.element);
     header.total_bytes = segment.size();
     header.pid_namespace = os::pid_namespace();
-    readable_name(type.element).copy(header.type_name.data(), header.type_name.size() - 1);
+    os::readable_name(type.element.mangled_name)
+        .copy(header.type_name.data(), header.type_name.size() - 1);
     if (::getrandom(header.id.data(), sizeof header.id, 0) != sizeof header.id) {
         throw bulkhead::error("bulkhead: the system gives no random bytes (getrandom)");
     }
@@ -150,7 +138,7 @@ void shared_object::check(object_type type) const {
     }
     if (found.type_hash != hash_of(type.element)) {
         refuse("it holds '" + printable_name(found.type_name) + "', not '" +
-               readable_name(type.element) + "'");
+               os::readable_name(type.element.mangled_name) + "'");
     }
     if (found.total_bytes != total_bytes_) {
         refuse("it has " + std::to_string(total_bytes_) + " bytes instead of " +

@@ -14,6 +14,10 @@
 #include <type_traits>
 #include <utility>
 
+namespace bulkhead::ring {
+class shared_object;
+}  // namespace bulkhead::ring
+
 namespace bulkhead::detail {
 
 enum class shared_kind : std::uint8_t { value, array };
@@ -40,13 +44,11 @@ public:
     [[noreturn]] void throw_out_of_range(std::size_t index) const;
 
 private:
-    class access;
-    shared_core(std::shared_ptr<const void> object, std::byte* data, std::size_t count) noexcept
-        : object_(std::move(object)), data_(data), count_(count) {}
+    shared_core(std::shared_ptr<ring::shared_object> object, type_tag type);
 
-    std::shared_ptr<const void> object_;
+    std::shared_ptr<ring::shared_object> object_;
     std::byte* data_;
-    std::size_t count_;
+    std::size_t count_ = 0;
 };
 
 template <class T>
