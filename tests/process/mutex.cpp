@@ -111,42 +111,6 @@ BOOST_AUTO_TEST_CASE(the_lock_of_a_thread_that_ended_is_inherited) {
     m.unlock();
 }
 
-BOOST_AUTO_TEST_CASE(killed_waiters_and_owners_keep_nobody_waiting) {
-    test::random_numbers random;
-    BOOST_TEST_CONTEXT("BULKHEAD_TEST_SEED=" << random.seed()) {
-        const bulkhead::mutex m;
-        struct counters {
-            std::atomic<unsigned> inside{0};
-            std::atomic<bool> two_inside{false};
-            std::atomic<bool> stop{false};
-        };
-        const test::shared<counters> all;
-        const auto start = [&] {
-            return forked([&] {
-                while (!all->stop) {
-                    // The count of a dead owner is the heir's to put right.
-                    const bool inherited = m.lock() == lock_state::inherited;
-                    if (inherited) all->inside = 0;
-                    if (all->inside++ != 0) all->two_inside = true;
-                    all->inside--;
-                    m.unlock();
-                }
-            });
-        };
-        std::array<pid_t, 4> pids{};
-        for (auto& pid : pids) pid = start();
-        for (int kill = 0; kill != 300; ++kill) {
-            ::usleep(random(1000));
-            pid_t& victim = pids[random(pids.size())];
-            test::killed(victim);
-            victim = start();
-        }
-        all->stop = true;
-        for (const pid_t pid : pids) BOOST_TEST(test::ended(pid) == 0);
-        BOOST_TEST(!all->two_inside);
-    }
-}
-
 BOOST_AUTO_TEST_CASE(a_mutex_has_a_name_until_it_is_removed) {
     const std::string name = test::unique_name();
     BOOST_CHECK_THROW((void)bulkhead::mutex::open(name), bulkhead::error);
@@ -160,6 +124,66 @@ BOOST_AUTO_TEST_CASE(a_mutex_has_a_name_until_it_is_removed) {
     BOOST_TEST(bulkhead::mutex::remove(name));
     BOOST_TEST(!bulkhead::mutex::remove(name));
     BOOST_CHECK_THROW((void)bulkhead::mutex::open("a/b"), bulkhead::usage_error);
+}
+
+BOOST_AUTO_TEST_CASE(the_owner_can_ask_whether_its_lock_was_inherited) {
+    const bulkhead::mutex m;
+    test::killed(owner_of(m));
+    {
+        const std::scoped_lock guard(m);
+        BOOST_TEST(m.inherited());
+    }
+    const std::scoped_lock guard(m);
+    BOOST_TEST(!m.inherited());
+}
+
+BOOST_AUTO_TEST_CASE(a_recursive_mutex_is_its_owners_until_it_has_unlocked_it_as_often) {
+    const bulkhead::recursive_mutex m;
+    const auto another_can = [&] {
+        bool got = false;
+        std::jthread([&] {
+            got = m.try_lock();
+            if (got) m.unlock();
+        }).join();
+        return got;
+    };
+    {
+        const std::scoped_lock outer(m);
+        const std::scoped_lock inner(m);
+        BOOST_TEST(m.try_lock());
+        BOOST_TEST(m.try_lock_for(1s));
+        m.unlock();
+        m.unlock();
+        BOOST_TEST(!another_can());
+        std::jthread([&] { BOOST_CHECK_THROW(m.unlock(), bulkhead::usage_error); }).join();
+    }
+    BOOST_TEST(another_can());
+    BOOST_CHECK_THROW(m.unlock(), bulkhead::usage_error);
+}
+
+BOOST_AUTO_TEST_CASE(a_killed_owners_recursive_lock_is_inherited_at_depth_one) {
+    const std::string name = test::unique_name();
+    const auto m = bulkhead::recursive_mutex::create(name);
+    for (int round = 0; round != 20; ++round) {
+        const test::shared<std::atomic<bool>> locked;
+        const pid_t owner = forked([&] {
+            const auto same = bulkhead::recursive_mutex::open(name);
+            for (int i = 0; i != 5; ++i) same.lock();
+            *locked = true;
+            for (;;) ::pause();
+        });
+        test::until([&] { return locked->load(); });
+        BOOST_TEST(!m.try_lock());
+        test::killed(owner);
+        BOOST_TEST((m.lock() == lock_state::inherited));
+        BOOST_TEST((m.lock() == lock_state::clean));
+        m.unlock();
+        m.unlock();
+        BOOST_CHECK_THROW(m.unlock(), bulkhead::usage_error);
+        BOOST_TEST((m.lock() == lock_state::clean));
+        m.unlock();
+    }
+    BOOST_TEST(bulkhead::recursive_mutex::remove(name));
 }
 
 BOOST_AUTO_TEST_CASE(two_processes_change_one_balance_a_thousand_times_each) {

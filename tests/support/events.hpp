@@ -41,6 +41,7 @@ inline void announce(const fs::path& file, std::string_view text = {}) {
 
 inline void announce_pid(const fs::path& file) { announce(file, std::to_string(::getpid())); }
 
+/// Waits until another process or thread has made it so.
 template <class Predicate>
 void until(Predicate&& is_so) {
     while (!is_so()) ::usleep(500);

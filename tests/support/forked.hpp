@@ -1,6 +1,8 @@
 // Forked children for tests, and the checks that nothing of a test stays behind.
 #pragma once
 
+#include "support/events.hpp"
+
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
@@ -38,11 +40,14 @@ pid_t forked(F&& body) {
 }
 
 /// The exit code, or 128 + signal.
-inline int ended(pid_t pid) {
+inline int ended(pid_t pid, int wait_options = 0) {
     int status = 0;
-    if (::waitpid(pid, &status, 0) != pid) return -1;
+    if (::waitpid(pid, &status, wait_options) != pid) return -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+/// -1 as long as it lives.
+inline int ended_already(pid_t pid) { return ended(pid, WNOHANG); }
 
 inline int killed(pid_t pid) {
     ::kill(pid, SIGKILL);
@@ -70,12 +75,6 @@ private:
     void* memory_;
     T* value_;
 };
-
-/// Waits until another process has made `word` what it should be.
-template <class Predicate>
-void until(Predicate&& is_so) {
-    while (!is_so()) ::usleep(200);
-}
 
 inline std::string own_prefix() { return "test-" + std::to_string(::getpid()) + "-"; }
 

@@ -56,6 +56,12 @@ public:
     using error::error;
 };
 
+/// A process that had a barrier died, or somebody called barrier::abort(): its parties will never be complete.
+class barrier_broken : public error {
+public:
+    using error::error;
+};
+
 /// as_completed() with a time limit ran out of it.
 class wait_timeout : public error {
 public:

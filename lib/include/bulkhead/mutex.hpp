@@ -1,25 +1,16 @@
 /// @file
-/// A mutex between processes, which outlives its owner.
+/// Mutexes between processes, which outlive their owners.
 #pragma once
 
-#include <bulkhead/codec.hpp>
 #include <bulkhead/detail/deadline.hpp>
-#include <bulkhead/detail/handle.hpp>
+#include <bulkhead/detail/lock_state.hpp>
+#include <bulkhead/detail/sync_object.hpp>
 
 #include <chrono>
-#include <cstdint>
-#include <memory>
 #include <string>
+#include <utility>
 
 namespace bulkhead {
-
-/// How a lock was got.
-enum class lock_state : std::uint8_t {
-    clean,
-    /// From a thread or process that died while it held the lock: what the lock protects may have
-    /// been left half done. Told to one locker only.
-    inherited,
-};
 
 /// Locks out other threads, of this and of other processes. A copy is a handle of the same mutex;
 /// give it to tasks and processes as an argument. Works with std::scoped_lock and std::unique_lock.
@@ -28,16 +19,24 @@ enum class lock_state : std::uint8_t {
 /// If the owner dies, by whatever signal, the next locker gets the lock, within 100 ms, and is told
 /// (lock_state::inherited); nobody hangs. An anonymous mutex goes with the last process that holds
 /// it; a named one stays until remove().
-class mutex {
+class mutex : public detail::sync_handle {
 public:
+    static constexpr auto kind = detail::sync_kind::mutex;
+
     /// Anonymous.
-    mutex();
+    mutex() : mutex(make(kind)) {}
 
     /// As queue::create, open, open_or_create and remove.
-    [[nodiscard]] static mutex create(const std::string& name);
-    [[nodiscard]] static mutex open(const std::string& name);
-    [[nodiscard]] static mutex open_or_create(const std::string& name);
-    static bool remove(const std::string& name);
+    [[nodiscard]] static mutex create(const std::string& name) {
+        return mutex(sync_handle::create(kind, name));
+    }
+    [[nodiscard]] static mutex open(const std::string& name) {
+        return mutex(sync_handle::open(kind, name));
+    }
+    [[nodiscard]] static mutex open_or_create(const std::string& name) {
+        return mutex(sync_handle::open_or_create(kind, name));
+    }
+    static bool remove(const std::string& name) { return sync_handle::remove(kind, name); }
 
     /// Throws usage_error when this thread has it already, bulkhead::error when its memory has been
     /// overwritten by somebody; so do the other ways to lock.
@@ -60,26 +59,64 @@ public:
     /// Throws usage_error when this thread does not have it.
     void unlock() const;
 
+    /// To the thread that has the lock: whether it was a dead owner's. For those who lock with
+    /// std::scoped_lock, which does not tell.
+    [[nodiscard]] bool inherited() const noexcept;
+
 private:
-    friend codec<mutex>;
-    class state;
+    friend class detail::sync_codec;
 
-    explicit mutex(std::shared_ptr<state> from) : state_(std::move(from)) {}
+    explicit mutex(object from) noexcept : sync_handle(std::move(from)) {}
     bool lock_until(detail::deadline until, lock_state* how) const;
-
-    std::shared_ptr<state> state_;
 };
 
-namespace detail {
-template <>
-inline constexpr bool is_handle<mutex> = true;
-}  // namespace detail
+/// A mutex whose owner may lock it again, and unlocks it as often. In all else as mutex.
+class recursive_mutex : public detail::sync_handle {
+public:
+    static constexpr auto kind = detail::sync_kind::recursive_mutex;
 
-/// Travels as its handle.
-template <>
-struct codec<mutex> {
-    static void encode(encoder& out, const mutex& value);
-    static mutex decode(decoder& in);
+    /// Anonymous.
+    recursive_mutex() : recursive_mutex(make(kind)) {}
+
+    /// As queue::create, open, open_or_create and remove.
+    [[nodiscard]] static recursive_mutex create(const std::string& name) {
+        return recursive_mutex(sync_handle::create(kind, name));
+    }
+    [[nodiscard]] static recursive_mutex open(const std::string& name) {
+        return recursive_mutex(sync_handle::open(kind, name));
+    }
+    [[nodiscard]] static recursive_mutex open_or_create(const std::string& name) {
+        return recursive_mutex(sync_handle::open_or_create(kind, name));
+    }
+    static bool remove(const std::string& name) { return sync_handle::remove(kind, name); }
+
+    /// Inherited at most once, when the owner's first lock was; locking again is always clean. Throws
+    /// usage_error when this thread has locked it 2^32 - 1 times.
+    lock_state lock() const;
+    [[nodiscard]] bool try_lock(lock_state* how = nullptr) const {
+        return lock_until(detail::wait_not_at_all, how);
+    }
+    template <class Rep, class Period>
+    [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& limit,
+                                    lock_state* how = nullptr) const {
+        return lock_until(detail::deadline_after(limit), how);
+    }
+    template <class Clock, class Duration>
+    [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when,
+                                      lock_state* how = nullptr) const {
+        return lock_until(detail::deadline_at(when), how);
+    }
+    /// Throws usage_error when this thread does not have it.
+    void unlock() const;
+
+    /// As mutex::inherited().
+    [[nodiscard]] bool inherited() const noexcept;
+
+private:
+    friend class detail::sync_codec;
+
+    explicit recursive_mutex(object from) noexcept : sync_handle(std::move(from)) {}
+    bool lock_until(detail::deadline until, lock_state* how) const;
 };
 
 }  // namespace bulkhead

@@ -31,17 +31,19 @@ timespec to_timespec(std::chrono::steady_clock::time_point when) {
 }  // namespace
 
 bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
-                std::optional<std::chrono::steady_clock::time_point> deadline, futex_scope scope) {
+                std::optional<std::chrono::steady_clock::time_point> deadline, futex_scope scope,
+                std::uint32_t bits) {
     timespec until{};
     if (deadline) until = to_timespec(*deadline);
     const long result = ::syscall(SYS_futex, &word, with_scope(FUTEX_WAIT_BITSET, scope), expected,
-                                  deadline ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
+                                  deadline ? &until : nullptr, nullptr, bits);
     return result == 0 || errno != ETIMEDOUT;
 }
 
-int futex_wake(const std::atomic<std::uint32_t>& word, int count, futex_scope scope) {
-    const long woken =
-        ::syscall(SYS_futex, &word, with_scope(FUTEX_WAKE, scope), count, nullptr, nullptr, 0);
+int futex_wake(const std::atomic<std::uint32_t>& word, int count, futex_scope scope,
+               std::uint32_t bits) {
+    const long woken = ::syscall(SYS_futex, &word, with_scope(FUTEX_WAKE_BITSET, scope), count,
+                                 nullptr, nullptr, bits);
     return woken > 0 ? static_cast<int>(woken) : 0;
 }
 

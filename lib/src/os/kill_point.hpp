@@ -55,12 +55,31 @@ inline constexpr std::array ring_kill_points = std::to_array<std::string_view>({
     "ring.enlisted",  // is listed as waiting, the lock held
     "ring.sleeping",  // about to sleep
 });
+inline constexpr std::array monitor_kill_points = std::to_array<std::string_view>({
+    "monitor.locked",     // has the lock of a semaphore, condition variable or barrier
+    "monitor.drafted",    // the next state is written, not valid
+    "monitor.committed",  // valid, the lock held
+    "monitor.unlocked",   // has woken nobody
+    "monitor.enlisted",   // is listed as waiting, the lock held
+});
+inline constexpr std::array shared_mutex_kill_points = std::to_array<std::string_view>({
+    "shared.gate",       // has the gate
+    "shared.pending",    // keeps it, and sharers out
+    "shared.exclusive",  // has the lock alone
+    "shared.leaving",    // has it no more, the gate held
+    "shared.listed",     // shares the lock, the gate held
+    "shared.unlisted",   // shares no more, has woken nobody
+});
+inline constexpr std::array event_kill_points = std::to_array<std::string_view>({
+    "event.set",  // has woken nobody
+});
 
 consteval bool is_kill_point(std::string_view name) {
     const auto in = [name](const auto& points) {
         return std::find(points.begin(), points.end(), name) != points.end();
     };
-    return in(worker_kill_points) || in(parent_kill_points) || in(ring_kill_points);
+    return in(worker_kill_points) || in(parent_kill_points) || in(ring_kill_points) ||
+           in(monitor_kill_points) || in(shared_mutex_kill_points) || in(event_kill_points);
 }
 
 /// SIGKILL for this process when it comes to the point `name` for the nth time from now on. Also from

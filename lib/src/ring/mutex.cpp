@@ -1,84 +1,51 @@
-// The public mutex: a robust mutex in a shared object.
+// mutex and recursive_mutex: a robust mutex in a shared object.
 #include <bulkhead/mutex.hpp>
 
 #include "ring/robust_mutex.hpp"
-#include "ring/shared_object.hpp"
+#include "ring/sync_object.hpp"
 
 #include <bulkhead/error.hpp>
 
+#include <atomic>
+#include <limits>
 #include <new>
 
 namespace bulkhead {
 namespace {
 
-using ring::shared_object;
+/// The depth is the owner's alone; a new owner sets it.
+struct recursive_layout {
+    ring::robust_mutex lock;
+    alignas(64) std::atomic<std::uint32_t> depth;
+};
+static_assert(sizeof(recursive_layout) == 128);
 
-constexpr ring::object_type mutex_type{ring::object_kind::mutex, {"lock", 0, 0}};
-
-void make_mutex(std::byte* body, std::size_t) { ring::robust_mutex::construct(body); }
+bool lock_robust(ring::sync_object& object, ring::robust_mutex& lock, detail::deadline until,
+                 lock_state* how) {
+    const auto got = lock.lock(until, object.what());
+    if (got == ring::acquired::no) return false;
+    const bool inherited = got == ring::acquired::inherited;
+    const lock_state state = inherited ? lock_state::inherited : lock_state::clean;
+    object.note_lock(state, inherited);
+    if (how != nullptr) *how = state;
+    return true;
+}
 
 }  // namespace
 
-class mutex::state {
-public:
-    explicit state(std::shared_ptr<shared_object> from) : object(std::move(from)) {
-        if (object->body_bytes() < sizeof(ring::robust_mutex)) {
-            throw error("bulkhead: the memory of " + object->description() + " is too small");
-        }
-    }
-    ~state() {
-        // Dropped while locked: the mapping stays, since the C library has the address.
-        if (object->locks_held.load() != 0)
-            static_cast<void>(new (std::nothrow) std::shared_ptr(object));
-    }
-    state(const state&) = delete;
-    state& operator=(const state&) = delete;
+namespace ring {
 
-    [[nodiscard]] ring::robust_mutex& lock() const {
-        return *reinterpret_cast<ring::robust_mutex*>(object->body());
-    }
-    [[nodiscard]] const char* what() const { return object->description().c_str(); }
+constinit const sync_traits mutex_traits{
+    object_kind::mutex, sizeof(robust_mutex),
+    [](std::byte* body, std::uint64_t) { robust_mutex::construct(body); }};
 
-    std::shared_ptr<shared_object> object;
-};
+constinit const sync_traits recursive_mutex_traits{
+    object_kind::recursive_mutex, sizeof(recursive_layout), [](std::byte* body, std::uint64_t) {
+        auto* layout = new (body) recursive_layout{};
+        robust_mutex::construct(&layout->lock);
+    }};
 
-mutex::mutex()
-    : state_(std::make_shared<state>(
-          shared_object::create_anonymous(mutex_type, sizeof(ring::robust_mutex), make_mutex))) {}
-
-mutex mutex::create(const std::string& name) {
-    return mutex(std::make_shared<state>(
-        shared_object::create(name, mutex_type, sizeof(ring::robust_mutex), make_mutex)));
-}
-
-mutex mutex::open(const std::string& name) {
-    return mutex(std::make_shared<state>(shared_object::open(name, mutex_type)));
-}
-
-mutex mutex::open_or_create(const std::string& name) {
-    bool created = false;
-    return mutex(std::make_shared<state>(shared_object::open_or_create(
-        name, mutex_type, sizeof(ring::robust_mutex), make_mutex, created)));
-}
-
-bool mutex::remove(const std::string& name) {
-    return shared_object::remove(name, ring::object_kind::mutex);
-}
-
-bool mutex::lock_until(detail::deadline until, lock_state* how) const {
-    const auto got = state_->lock().lock(until, state_->what());
-    if (got == ring::acquired::no) return false;
-    if (got == ring::acquired::inherited) {
-        // The dead owner may have been a thread of this process, which has counted itself.
-        state_->object->locks_held.store(1);
-    } else {
-        state_->object->locks_held.fetch_add(1);
-    }
-    if (how != nullptr) {
-        *how = got == ring::acquired::inherited ? lock_state::inherited : lock_state::clean;
-    }
-    return true;
-}
+}  // namespace ring
 
 lock_state mutex::lock() const {
     lock_state how = lock_state::clean;
@@ -86,22 +53,52 @@ lock_state mutex::lock() const {
     return how;
 }
 
+bool mutex::lock_until(detail::deadline until, lock_state* how) const {
+    return lock_robust(shared(), shared().as<ring::robust_mutex>(), until, how);
+}
+
 void mutex::unlock() const {
-    state_->lock().unlock(state_->what());
-    state_->object->locks_held.fetch_sub(1);
+    shared().as<ring::robust_mutex>().unlock(shared().what());
+    shared().note_unlock();
 }
 
-void codec<mutex>::encode(encoder& out, const mutex& value) {
-    shared_object::encode(out, value.state_->object);
+bool mutex::inherited() const noexcept { return shared().inherited(); }
+
+lock_state recursive_mutex::lock() const {
+    lock_state how = lock_state::clean;
+    static_cast<void>(lock_until(detail::wait_for_ever, &how));
+    return how;
 }
 
-mutex codec<mutex>::decode(decoder& in) {
-    auto object = shared_object::decode(in, mutex_type);
-    try {
-        return mutex(std::make_shared<mutex::state>(std::move(object)));
-    } catch (const error& damaged) {
-        throw codec_error(damaged.what());
+bool recursive_mutex::lock_until(detail::deadline until, lock_state* how) const {
+    auto& layout = shared().as<recursive_layout>();
+    if (!layout.lock.is_mine()) {
+        if (!lock_robust(shared(), layout.lock, until, how)) return false;
+        layout.depth.store(1, std::memory_order_relaxed);
+        return true;
     }
+    const std::uint32_t depth = layout.depth.load(std::memory_order_relaxed);
+    if (depth == std::numeric_limits<std::uint32_t>::max()) {
+        throw usage_error(std::string("bulkhead: this thread has locked ") + shared().what() +
+                          " 4294967295 times; it cannot once more");
+    }
+    layout.depth.store(depth + 1, std::memory_order_relaxed);
+    if (how != nullptr) *how = lock_state::clean;
+    return true;
 }
+
+void recursive_mutex::unlock() const {
+    auto& layout = shared().as<recursive_layout>();
+    const bool mine = layout.lock.is_mine();
+    const std::uint32_t depth = layout.depth.load(std::memory_order_relaxed);
+    if (mine && depth > 1) {
+        layout.depth.store(depth - 1, std::memory_order_relaxed);
+        return;
+    }
+    layout.lock.unlock(shared().what());
+    shared().note_unlock();
+}
+
+bool recursive_mutex::inherited() const noexcept { return shared().inherited(); }
 
 }  // namespace bulkhead

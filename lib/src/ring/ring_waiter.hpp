@@ -1,4 +1,4 @@
-// How one operation of a ring gets the lock, and what it does between its attempts.
+// What one operation of a ring does between its attempts.
 #pragma once
 
 #include "os/kill_point.hpp"
@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
 #include <thread>
 
 namespace bulkhead::ring {
@@ -14,31 +13,10 @@ namespace bulkhead::ring {
 /// A busy peer answers within this; a sleep and its wake-up cost more. None on a single CPU.
 inline constexpr auto spin_time_max = std::chrono::microseconds(20);
 inline constexpr int pauses_per_look_at_clock = 32;
-/// How long an operation that waits for no message may wait for the lock: far longer than a copy
-/// takes, but not for ever, as its owner may have been stopped (SIGSTOP).
-inline constexpr auto lock_patience = std::chrono::milliseconds(100);
-
 inline bool worth_spinning() {
     static const bool several_cpus = std::thread::hardware_concurrency() > 1;
     return several_cpus;
 }
-
-/// Takes the lock, within patience even when `until` has passed.
-class operation_lock {
-public:
-    operation_lock(robust_mutex& mutex, detail::deadline until, const char* what) {
-        guard_.emplace(mutex, until == detail::wait_for_ever ? until : detail::wait_not_at_all,
-                       what);
-        if (*guard_) return;
-        const detail::deadline patient = std::chrono::steady_clock::now() + lock_patience;
-        guard_.emplace(mutex, std::max(until, patient), what);
-    }
-    explicit operator bool() const noexcept { return static_cast<bool>(*guard_); }
-    void release() noexcept { guard_->release(); }
-
-private:
-    std::optional<robust_guard> guard_;
-};
 
 /// The pauses between the attempts of one operation: first spinning, then sleeping. Ends after an
 /// attempt that was made at the deadline or later.

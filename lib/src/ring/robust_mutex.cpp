@@ -2,6 +2,7 @@
 #include "ring/robust_mutex.hpp"
 
 #include "os/fd.hpp"
+#include "os/life.hpp"
 
 #include <bulkhead/error.hpp>
 
@@ -91,6 +92,10 @@ std::uint32_t robust_mutex::word() const noexcept {
     return static_cast<std::uint32_t>(__atomic_load_n(&mutex_.__data.__lock, __ATOMIC_RELAXED));
 }
 
+bool robust_mutex::is_mine() const noexcept {
+    return (word() & FUTEX_TID_MASK) == static_cast<std::uint32_t>(os::id_of(os::own_thread()));
+}
+
 void robust_mutex::check(const char* what) const {
     if (__atomic_load_n(&mutex_.__data.__kind, __ATOMIC_RELAXED) != expected_kind()) {
         fail_damaged(what, "its kind is not what was written");
@@ -148,7 +153,7 @@ void robust_mutex::unlock(const char* what) {
     check(what);
     int failure = EPERM;
 #ifdef BULKHEAD_THREAD_SANITIZER
-    if ((word() & FUTEX_TID_MASK) == static_cast<std::uint32_t>(::gettid()))
+    if (is_mine())
 #endif
         failure = ::pthread_mutex_unlock(&mutex_);
     if (failure == 0) return;

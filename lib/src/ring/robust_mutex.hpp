@@ -4,8 +4,11 @@
 
 #include <bulkhead/detail/deadline.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <pthread.h>
 
 namespace bulkhead::ring {
@@ -32,6 +35,8 @@ public:
     [[nodiscard]] acquired lock(detail::deadline until, const char* what);
     /// Throws usage_error when the calling thread does not have it.
     void unlock(const char* what);
+    /// Whether the calling thread has it.
+    [[nodiscard]] bool is_mine() const noexcept;
 
 private:
     void check(const char* what) const;
@@ -66,6 +71,28 @@ private:
     robust_mutex& mutex_;
     const char* what_;
     acquired how_;
+};
+
+/// How long an operation that waits for nothing else may wait for the lock: far longer than a copy
+/// takes, but not for ever, as its owner may have been stopped (SIGSTOP).
+inline constexpr auto lock_patience = std::chrono::milliseconds(100);
+
+/// Holds the mutex for one short operation: takes it within patience even when `until` has passed.
+class operation_lock {
+public:
+    operation_lock(robust_mutex& mutex, detail::deadline until, const char* what) {
+        guard_.emplace(mutex, until == detail::wait_for_ever ? until : detail::wait_not_at_all,
+                       what);
+        if (*guard_) return;
+        const detail::deadline patient = std::chrono::steady_clock::now() + lock_patience;
+        guard_.emplace(mutex, std::max(until, patient), what);
+    }
+    explicit operator bool() const noexcept { return static_cast<bool>(*guard_); }
+    [[nodiscard]] acquired how() const noexcept { return guard_->how(); }
+    void release() noexcept { guard_->release(); }
+
+private:
+    std::optional<robust_guard> guard_;
 };
 
 /// One step of a busy wait.

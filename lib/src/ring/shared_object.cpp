@@ -74,6 +74,18 @@ const char* to_string(object_kind kind) noexcept {
             return "shared_value";
         case object_kind::array:
             return "shared_array";
+        case object_kind::recursive_mutex:
+            return "recursive_mutex";
+        case object_kind::shared_mutex:
+            return "shared_mutex";
+        case object_kind::semaphore:
+            return "semaphore";
+        case object_kind::event:
+            return "event";
+        case object_kind::condition_variable:
+            return "condition_variable";
+        case object_kind::barrier:
+            return "barrier";
     }
     return "object";
 }

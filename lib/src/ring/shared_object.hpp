@@ -18,9 +18,21 @@
 
 namespace bulkhead::ring {
 
-enum class object_kind : std::uint32_t { queue = 1, mutex = 2, guarded = 3, value = 4, array = 5 };
+enum class object_kind : std::uint32_t {
+    queue = 1,
+    mutex = 2,
+    guarded = 3,
+    value = 4,
+    array = 5,
+    recursive_mutex = 6,
+    shared_mutex = 7,
+    semaphore = 8,
+    event = 9,
+    condition_variable = 10,
+    barrier = 11,
+};
 
-/// "queue", "mutex", "guarded", "shared_value", "shared_array".
+/// "queue", "mutex", "guarded", "shared_value", ...
 [[nodiscard]] const char* to_string(object_kind kind) noexcept;
 
 /// Written once by the maker, before anybody else can see the object; constant from then on.
@@ -93,6 +105,8 @@ public:
     /// Locks in it that threads of this process hold beyond a call: who drops a handle meanwhile must
     /// not let the mapping go, as the C library keeps the address of a held robust lock.
     std::atomic<int> locks_held{0};
+    /// Whether who has its lock now was told that it was a dead owner's.
+    std::atomic<bool> inherited{false};
 
 private:
     using object_id = std::array<std::uint64_t, 2>;

@@ -1,0 +1,60 @@
+/// @file
+/// A flag between processes that can be waited for.
+#pragma once
+
+#include <bulkhead/detail/deadline.hpp>
+#include <bulkhead/detail/sync_object.hpp>
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+namespace bulkhead {
+
+/// As Python's threading.Event, between threads of any processes: who waits, waits until it is set. A
+/// copy is a handle of the same event; constness is the handle's. What a thread wrote before set() is
+/// seen by those that have waited. It has no owner, so nobody's death changes it.
+class event : public detail::sync_handle {
+public:
+    static constexpr auto kind = detail::sync_kind::event;
+
+    /// Anonymous, not set.
+    event() : event(make(kind)) {}
+
+    /// As queue::create, open, open_or_create and remove.
+    [[nodiscard]] static event create(const std::string& name) {
+        return event(sync_handle::create(kind, name));
+    }
+    [[nodiscard]] static event open(const std::string& name) {
+        return event(sync_handle::open(kind, name));
+    }
+    [[nodiscard]] static event open_or_create(const std::string& name) {
+        return event(sync_handle::open_or_create(kind, name));
+    }
+    static bool remove(const std::string& name) { return sync_handle::remove(kind, name); }
+
+    /// Wakes everybody who waits. If it is set already, nothing happens.
+    void set() const noexcept;
+    void clear() const noexcept;
+    [[nodiscard]] bool is_set() const noexcept;
+
+    /// Until it is set; at once when it is. Who waits already does not miss a set() that clear() follows.
+    void wait() const { (void)wait_until_deadline(detail::wait_for_ever); }
+    /// False when it was not set in time.
+    template <class Rep, class Period>
+    [[nodiscard]] bool wait_for(const std::chrono::duration<Rep, Period>& limit) const {
+        return wait_until_deadline(detail::deadline_after(limit));
+    }
+    template <class Clock, class Duration>
+    [[nodiscard]] bool wait_until(const std::chrono::time_point<Clock, Duration>& when) const {
+        return wait_until_deadline(detail::deadline_at(when));
+    }
+
+private:
+    friend class detail::sync_codec;
+
+    explicit event(object from) noexcept : sync_handle(std::move(from)) {}
+    bool wait_until_deadline(detail::deadline until) const;
+};
+
+}  // namespace bulkhead

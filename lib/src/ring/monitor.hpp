@@ -1,0 +1,150 @@
+// A small state in shared memory that threads of many processes change one at a time, each change whole
+// or not at all.
+//
+//   valid state i --(lock owner writes state 1-i)--> still valid state i --(commit + 1)--> state 1-i
+//
+// Who inherits the lock from a dead owner finds the state before or after its change; there is nothing
+// to repair. Only the part of a state that is in use is copied, so a change costs what its list of
+// processes or threads is long.
+#pragma once
+
+#include "os/kill_point.hpp"
+#include "os/life.hpp"
+#include "ring/robust_mutex.hpp"
+#include "ring/wait_channel.hpp"
+
+#include <bulkhead/detail/deadline.hpp>
+#include <bulkhead/error.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <string>
+#include <type_traits>
+
+namespace bulkhead::ring {
+
+/// Who has a part in an object: processes or threads that hold, wait or belong to it.
+struct roster_entry {
+    os::life who;
+    std::uint64_t count;  ///< what it means is the object's affair
+    std::uint64_t mark;
+};
+static_assert(sizeof(roster_entry) == 24);
+
+/// The last member of a state. In no order but that of coming.
+struct roster {
+    static constexpr std::uint32_t size_max = 1000;
+
+    std::uint64_t size;
+    roster_entry entries[size_max];
+
+    [[nodiscard]] roster_entry* begin() noexcept { return entries; }
+    [[nodiscard]] roster_entry* end() noexcept { return entries + size; }
+    [[nodiscard]] roster_entry* find(os::life who) noexcept {
+        roster_entry* const found =
+            std::find_if(begin(), end(), [&](const roster_entry& e) { return e.who == who; });
+        return found == end() ? nullptr : found;
+    }
+    /// nullptr when it is full.
+    roster_entry* add(const roster_entry& entry) noexcept {
+        if (size == size_max) return nullptr;
+        return new (&entries[size++]) roster_entry(entry);
+    }
+    void remove(roster_entry* entry) noexcept {
+        std::move(entry + 1, end(), entry);
+        --size;
+    }
+};
+
+/// Says at most every heartbeat, to one of all that ask, that it is time to look for the dead. Lies in
+/// shared memory.
+class dead_look {
+public:
+    [[nodiscard]] bool is_due() noexcept {
+        const auto now = static_cast<std::uint64_t>(
+            std::chrono::steady_clock::now().time_since_epoch() / std::chrono::milliseconds(1));
+        std::uint64_t last = last_ms_.load(std::memory_order_relaxed);
+        // A time in the future, which garbage may be, is long ago.
+        return now - last >= static_cast<std::uint64_t>(heartbeat.count()) &&
+               last_ms_.compare_exchange_strong(last, now, std::memory_order_relaxed);
+    }
+
+private:
+    std::atomic<std::uint64_t> last_ms_{0};
+};
+
+/// State: trivially copyable, its last member `roster list`.
+template <class State>
+struct monitor_layout {
+    static_assert(std::is_trivially_copyable_v<State>);
+
+    robust_mutex lock;
+    wait_channel changed;
+    alignas(64) std::atomic<std::uint32_t> commit;
+    std::atomic<std::uint32_t> sequence;  ///< for waiters of their own kind
+    dead_look looked;
+    alignas(64) State states[2];
+
+    static void construct(std::byte* body, const State& first) {
+        auto* layout = new (body) monitor_layout;
+        robust_mutex::construct(&layout->lock);
+        layout->states[0] = first;
+    }
+};
+
+/// The lock for a scope, and a draft of the next state, which begins as a copy of the valid one.
+template <class State>
+class monitor_session {
+public:
+    /// Waits for the lock until then, and a little when that has passed: it is held for moments only.
+    monitor_session(monitor_layout<State>& layout, detail::deadline until, const char* what)
+        : layout_(layout), lock_(layout.lock, until, what) {
+        if (!lock_) return;
+        BULKHEAD_KILL_POINT("monitor.locked");
+        // Acquire: partner is the release in commit().
+        now_ = layout_.commit.load(std::memory_order_acquire);
+        const State& valid = layout_.states[now_ & 1];
+        const std::uint64_t size = valid.list.size;
+        if (size > roster::size_max) {
+            throw error(std::string("bulkhead: the memory of ") + what +
+                        " is damaged: it lists more processes than it has room for");
+        }
+        std::memcpy(static_cast<void*>(&draft()), &valid,
+                    offsetof(State, list.entries) + size * sizeof(roster_entry));
+        draft().list.size = size;
+    }
+
+    explicit operator bool() const noexcept { return static_cast<bool>(lock_); }
+    [[nodiscard]] State& draft() noexcept { return layout_.states[(now_ + 1) & 1]; }
+
+    /// The draft becomes the valid state. Once in a session.
+    void commit() noexcept {
+        BULKHEAD_KILL_POINT("monitor.drafted");
+        // Release: the draft is whole before it counts.
+        layout_.commit.store(now_ + 1, std::memory_order_release);
+        BULKHEAD_KILL_POINT("monitor.committed");
+    }
+    /// commit(), then the lock is free, then up to `count` of those who wait for a change are woken.
+    void commit_and_wake(int count = INT_MAX) noexcept {
+        commit();
+        pending_wake sleepers;
+        sleepers.decide(layout_.changed, count);
+        release();
+        sleepers.give();
+    }
+    void release() noexcept {
+        lock_.release();
+        BULKHEAD_KILL_POINT("monitor.unlocked");
+    }
+
+private:
+    monitor_layout<State>& layout_;
+    operation_lock lock_;
+    std::uint32_t now_ = 0;
+};
+
+}  // namespace bulkhead::ring

@@ -1,0 +1,155 @@
+// semaphore: how many permits there are, and which process holds how many.
+//
+// Invariants of a valid state: no process is listed twice, and none with 0 permits; the permits listed are
+// no more than `permits`. What is not listed is available.
+#include <bulkhead/semaphore.hpp>
+
+#include "ring/monitor.hpp"
+#include "ring/sync_object.hpp"
+
+#include <bulkhead/error.hpp>
+
+#include <algorithm>
+#include <chrono>
+
+namespace bulkhead {
+namespace {
+
+struct semaphore_state {
+    std::uint64_t permits;  ///< available, or held by a process that is listed
+    std::uint64_t first_permits;
+    ring::roster list;
+};
+using layout = ring::monitor_layout<semaphore_state>;
+using session = ring::monitor_session<semaphore_state>;
+
+std::uint64_t held(semaphore_state& state) {
+    std::uint64_t sum = 0;
+    for (const auto& entry : state.list) sum += entry.count;
+    return sum;
+}
+
+std::uint64_t available_in(semaphore_state& state) {
+    const std::uint64_t in_hands = held(state);
+    return state.permits - std::min(in_hands, state.permits);
+}
+
+/// True when permits of the dead have become available.
+bool release_of_the_dead(semaphore_state& state, os::look how) {
+    const std::uint64_t before = available_in(state);
+    for (auto* entry = state.list.begin(); entry != state.list.end();) {
+        if (os::process_lives(entry->who, how)) {
+            ++entry;
+            continue;
+        }
+        const std::uint64_t surplus = state.permits - std::min(state.permits, state.first_permits);
+        state.permits -= std::min(entry->count, surplus);
+        state.list.remove(entry);
+    }
+    return available_in(state) > before;
+}
+
+void take(semaphore_state& state, const char* what) {
+    const os::life self = os::own_process();
+    auto* mine = state.list.find(self);
+    if (mine == nullptr) {
+        mine = state.list.add({self, 0, 0});
+        if (mine == nullptr) {
+            (void)release_of_the_dead(state, os::look::thorough);
+            mine = state.list.add({self, 0, 0});
+        }
+        if (mine == nullptr) {
+            throw error("bulkhead: " + std::to_string(ring::roster::size_max) +
+                        " processes hold permits of " + what + " already; no more can");
+        }
+    }
+    ++mine->count;
+}
+
+}  // namespace
+
+namespace ring {
+
+constinit const sync_traits semaphore_traits{object_kind::semaphore, sizeof(layout),
+                                             [](std::byte* body, std::uint64_t permits) {
+                                                 layout::construct(body, {permits, permits, {}});
+                                             }};
+
+}  // namespace ring
+
+std::uint64_t semaphore::checked(std::ptrdiff_t permits) {
+    if (permits < 0 || permits > max()) {
+        throw usage_error("bulkhead: a semaphore of " + std::to_string(permits) +
+                          " permits; 0 to " + std::to_string(max()) + " are possible");
+    }
+    return static_cast<std::uint64_t>(permits);
+}
+
+bool semaphore::acquire_until(detail::deadline until) const {
+    auto& memory = shared().as<layout>();
+    bool late = until == detail::wait_not_at_all;
+    bool slept = false;
+    for (;;) {
+        session now(memory, until, shared().what());
+        if (!now) return false;
+        bool there = available_in(now.draft()) != 0;
+        if (!there && (late || (slept && memory.looked.is_due()))) {
+            there = release_of_the_dead(now.draft(), os::look::thorough);
+        } else if (!there) {
+            there = release_of_the_dead(now.draft(), os::look::quick);
+        }
+        if (there) {
+            take(now.draft(), shared().what());
+            // Who was woken for the next one may have died, or nobody, when it came from the dead.
+            if (available_in(now.draft()) != 0) {
+                now.commit_and_wake(1);
+            } else {
+                now.commit();
+            }
+            return true;
+        }
+        if (late) return false;
+        const auto ticket = memory.changed.enlist();
+        BULKHEAD_KILL_POINT("monitor.enlisted");
+        now.release();
+        memory.changed.sleep(ticket, until);
+        slept = true;
+        late = until != detail::wait_for_ever && std::chrono::steady_clock::now() >= until;
+    }
+}
+
+void semaphore::release(std::ptrdiff_t permits) const {
+    if (permits < 0) {
+        throw usage_error("bulkhead: release(" + std::to_string(permits) +
+                          ") of a semaphore; it takes 0 or more");
+    }
+    session now(shared().as<layout>(), detail::wait_for_ever, shared().what());
+    semaphore_state& state = now.draft();
+    auto add = static_cast<std::uint64_t>(permits);
+    const std::uint64_t there = available_in(state);
+    constexpr auto most = static_cast<std::uint64_t>(max());
+    if (add > most || there > most - add) {
+        throw usage_error(std::string("bulkhead: release(") + std::to_string(permits) + ") of " +
+                          shared().what() + ", which has " + std::to_string(there) +
+                          " available; there can be " + std::to_string(max()));
+    }
+    if (add == 0) return;
+    if (auto* mine = state.list.find(os::own_process())) {
+        const std::uint64_t own = std::min(mine->count, add);
+        mine->count -= own;
+        add -= own;
+        if (mine->count == 0) state.list.remove(mine);
+    }
+    state.permits += add;
+    now.commit_and_wake(permits > INT_MAX ? INT_MAX : static_cast<int>(permits));
+}
+
+std::ptrdiff_t semaphore::available() const {
+    session now(shared().as<layout>(), detail::wait_for_ever, shared().what());
+    const bool more = release_of_the_dead(now.draft(), os::look::thorough);
+    const auto count = static_cast<std::ptrdiff_t>(available_in(now.draft()));
+    if (more) now.commit_and_wake();
+    return count;
+}
+
+}  // namespace bulkhead
