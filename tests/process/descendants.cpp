@@ -3,6 +3,8 @@
 #include "support/program.hpp"
 #include "support/scene.hpp"
 
+#include <fcntl.h>
+
 namespace {
 
 using namespace test;
@@ -46,15 +48,23 @@ void leave_another_program_behind() {
     ::_exit(1);
 }
 
+/// Returns when the daemon runs its program: until then it has the environment that it was born with.
 void leave_for_good(const fs::path& born) {
-    if (::fork() == 0) {
+    int until_exec[2] = {};
+    if (::pipe2(until_exec, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
+    const pid_t pid = ::fork();
+    if (pid == 0) {
         ::setsid();
         ::unsetenv("BULKHEAD_COMPARTMENT");
-        announce_pid(born);
         ::execlp("sleep", "sleep", "1000", nullptr);
         ::_exit(127);
     }
-    await(born);
+    ::close(until_exec[1]);
+    char nothing = 0;
+    while (::read(until_exec[0], &nothing, 1) != 0) {
+    }
+    ::close(until_exec[0]);
+    announce(born, std::to_string(pid));
 }
 
 void nest_and_beget(int depth, const fs::path& born) {
