@@ -20,15 +20,6 @@ Number parse_number(const std::string& option, const std::string& text) {
     return value;
 }
 
-std::chrono::milliseconds parse_timeout(const std::string& text) {
-    constexpr double longest_s = 1e9;
-    const auto seconds = parse_number<double>("--timeout", text);
-    if (!(seconds >= 0 && seconds <= longest_s)) {
-        throw usage_mistake("--timeout wants seconds from 0 to 1000000000, not '" + text + "'");
-    }
-    return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
-}
-
 po::options_description visible_options() {
     po::options_description options("Options");
     options.add_options()("count,n", po::value<std::string>()->value_name("COUNT"),
@@ -59,6 +50,19 @@ po::variables_map parse(const po::options_description& visible, int argc, char**
 }
 
 }  // namespace
+
+std::uint64_t parse_count(const std::string& option, const std::string& text) {
+    return parse_number<std::uint64_t>(option, text);
+}
+
+std::chrono::milliseconds parse_seconds(const std::string& option, const std::string& text) {
+    constexpr double longest_s = 1e9;
+    const auto seconds = parse_number<double>(option, text);
+    if (!(seconds >= 0 && seconds <= longest_s)) {
+        throw usage_mistake(option + " wants seconds from 0 to 1000000000, not '" + text + "'");
+    }
+    return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+}
 
 std::size_t parse_size(const std::string& text) {
     std::size_t shift = 0;
@@ -115,10 +119,10 @@ std::optional<stream_options> parse_command_line(const stream_program& program, 
         }
     }
     if (given.count("count") != 0) {
-        options.count = parse_number<std::uint64_t>("-n", given["count"].as<std::string>());
+        options.count = parse_count("-n", given["count"].as<std::string>());
     }
     if (given.count("timeout") != 0) {
-        options.timeout = parse_timeout(given["timeout"].as<std::string>());
+        options.timeout = parse_seconds("--timeout", given["timeout"].as<std::string>());
     }
     if (given.count("capacity") != 0) {
         options.capacity_bytes = parse_size(given["capacity"].as<std::string>());

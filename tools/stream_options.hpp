@@ -37,6 +37,11 @@ struct stream_program {
 [[nodiscard]] std::optional<stream_options> parse_command_line(const stream_program& program,
                                                                int argc, char** argv);
 
+/// Of an option that wants a number, or seconds with decimals. Throw usage_mistake.
+[[nodiscard]] std::uint64_t parse_count(const std::string& option, const std::string& text);
+[[nodiscard]] std::chrono::milliseconds parse_seconds(const std::string& option,
+                                                      const std::string& text);
+
 /// "4096", "64K", "1M", "2G": powers of 1024. Throws usage_mistake.
 [[nodiscard]] std::size_t parse_size(const std::string& text);
 

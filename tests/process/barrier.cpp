@@ -137,13 +137,17 @@ BOOST_AUTO_TEST_CASE(a_thousand_kills_of_parties_leave_nobody_waiting) {
             std::vector<bulkhead::barrier> barriers;
             for (int i = 0; i != at_once; ++i) barriers.emplace_back(parties);
             std::vector<pid_t> pids;
+            const test::shared<std::atomic<int>> listed;
             for (const auto& b : barriers) {
                 for (int i = 0; i != parties; ++i) {
                     pids.push_back(forked([&] {
+                        code_of(b);
+                        ++*listed;
                         for (;;) code_of(b);
                     }));
                 }
             }
+            test::until([&] { return *listed == parties * at_once; });
             ::usleep(random(3000));
             for (std::size_t i = 0; i != at_once; ++i) {
                 BOOST_REQUIRE(test::killed(pids[i * parties + random(parties)]) == 128 + SIGKILL);

@@ -54,7 +54,13 @@ BOOST_AUTO_TEST_CASE(all_who_wait_go_on_also_if_it_is_cleared_at_once) {
 
 BOOST_AUTO_TEST_CASE(a_killed_waiter_or_setter_changes_nothing) {
     const bulkhead::event e;
-    test::killed(forked([&] { e.wait(); }));
+    const test::shared<std::atomic<bool>> waiting;
+    const pid_t waiter = forked([&] {
+        *waiting = true;
+        e.wait();
+    });
+    test::until([&] { return waiting->load(); });
+    test::killed(waiter);
     e.set();
     e.clear();
     BOOST_TEST(test::ended(forked([&] {

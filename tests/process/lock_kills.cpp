@@ -27,6 +27,7 @@ struct board {
     std::atomic<unsigned> inside{0};
     std::atomic<unsigned> dooms{0};  ///< odd while one is killed, until its bits are gone
     std::atomic<unsigned> rounds{0};
+    std::array<std::atomic<unsigned>, children> turns{};
     std::atomic<bool> violated{false};
     std::atomic<bool> late{false};
     std::atomic<bool> stop{false};
@@ -53,7 +54,10 @@ void storm(
         std::array<pid_t, children> pids{};
         const auto start = [&](unsigned i) {
             pids[i] = test::forked([&, i] {
-                while (!all->stop) work(i);
+                while (!all->stop) {
+                    work(i);
+                    ++all->turns[i];
+                }
             });
         };
         for (unsigned i = 0; i != children; ++i) start(i);
@@ -65,6 +69,11 @@ void storm(
             all->inside.fetch_and(~(0x10001U << victim));
             ++all->dooms;
             start(victim);
+        }
+        // Nobody was left waiting: each gets on.
+        for (auto& turns : all->turns) {
+            const unsigned then = turns;
+            test::until([&] { return turns > then + 1; });
         }
         all->stop = true;
         wake();

@@ -115,6 +115,23 @@ BOOST_AUTO_TEST_CASE(a_permit_that_another_has_released_for_it_does_not_come_bac
     BOOST_TEST(s.available() == 1);
 }
 
+BOOST_AUTO_TEST_CASE(a_permit_that_changed_hands_comes_back_from_the_last) {
+    const bulkhead::semaphore s(1);
+    s.acquire();
+    const test::shared<std::atomic<bool>> has_it;
+    const pid_t heir = forked([&] {
+        s.release();
+        s.acquire();
+        *has_it = true;
+        for (;;) ::pause();
+    });
+    test::until([&] { return has_it->load(); });
+    BOOST_TEST(!s.try_acquire());
+    test::killed(heir);
+    BOOST_TEST(s.try_acquire());
+    BOOST_TEST(!s.try_acquire());
+}
+
 BOOST_AUTO_TEST_CASE(the_permits_of_a_thread_that_ended_are_still_its_processs) {
     const bulkhead::semaphore s(1);
     std::jthread([&] { s.acquire(); }).join();

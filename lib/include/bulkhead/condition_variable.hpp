@@ -20,8 +20,8 @@ namespace bulkhead {
 ///
 /// A dead waiter keeps nobody from notifying, and takes no notification with it that another could
 /// have had: one that was meant for a thread that died before it could return goes to the next, within
-/// 100 ms. Waiting for a predicate looks at it every 100 ms also without a notification, so that it
-/// goes on where a process made it true and died before it could notify.
+/// 100 ms. Waiting for a predicate looks at it every 100 ms also without a notification (and then waits
+/// anew, as the last in the row), so that it goes on where a process made it true and died before it could notify.
 ///
 /// The lock may have been inherited when a wait returns: mutex::inherited() tells.
 class condition_variable : public detail::sync_handle {

@@ -58,7 +58,7 @@ public:
         const std::chrono::time_point<Clock, Duration>& when) const {
         return acquire_until(detail::deadline_at(when));
     }
-    /// Adds permits: first those that this process has acquired. Throws usage_error when `permits` is
+    /// Adds permits: first those that this process has acquired, then those that others have. Throws usage_error when `permits` is
     /// negative, or more than max() would be there.
     void release(std::ptrdiff_t permits = 1) const;
 

@@ -16,7 +16,7 @@ namespace bulkhead {
 /// std::unique_lock. A copy is a handle of the same lock; constness is the handle's. A lock, also a
 /// shared one, belongs to the *thread* that took it. At most 1,000 threads share it at a time.
 ///
-/// Who waits for the lock alone keeps new sharers out, so that it comes to its turn.
+/// Who waits for the lock alone keeps new sharers out once it is the next, so that it comes to its turn.
 ///
 /// If a sharer dies, its share is released: within 100 ms for those who wait, at once for those who try.
 /// If the owner dies while it had the lock alone, the others go on at once, and are told
@@ -64,7 +64,7 @@ public:
 
     /// Together with others who share. Throws bulkhead::error when 1,000 threads share it already.
     lock_state lock_shared() const;
-    /// False when another thread has it alone, or waits for that.
+    /// False when another thread has it alone, or waits for that, or just tries.
     [[nodiscard]] bool try_lock_shared(lock_state* how = nullptr) const {
         return lock_shared_until(detail::wait_not_at_all, how);
     }

@@ -4,11 +4,12 @@
 #include "os/fd.hpp"
 #include "os/fork_count.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <fcntl.h>
 #include <optional>
 #include <string_view>
@@ -27,8 +28,18 @@ constexpr unsigned state_field = 3;
 constexpr unsigned threads_field = 20;
 constexpr unsigned start_time_field = 22;
 
+/// False also where /proc is that of another PID namespace: there, ids are others'.
+bool proc_is_ours() noexcept {
+    static const bool is = [] {
+        char text[32] = {};
+        return ::readlink("/proc/self", text, sizeof text - 1) > 0 && std::atoi(text) == ::getpid();
+    }();
+    return is;
+}
+
 /// nullopt when there is no such thread, or no /proc.
 std::optional<stat_line> stat_of(pid_t id) noexcept {
+    if (!proc_is_ours()) return std::nullopt;
     char path[32];
     (void)std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(id));
     const unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
@@ -91,10 +102,15 @@ life own_thread() noexcept {
 }
 
 life own_process() noexcept {
-    thread_local remembered self;
+    // One for all threads: where /proc could not be read once, it must not be read another time.
+    static std::atomic<life> self{0};
+    static std::atomic<unsigned> forks_then{0};
     const unsigned forks = fork_count();
-    if (self.who == 0 || self.forks != forks) self = {forks, life_of(::getpid())};
-    return self.who;
+    if (forks_then.exchange(forks) != forks) self.store(0);
+    life known = self.load();
+    if (known != 0) return known;
+    const life found = life_of(::getpid());
+    return self.compare_exchange_strong(known, found) ? found : known;
 }
 
 bool thread_lives(life whose, look how) noexcept {

@@ -18,7 +18,8 @@ using life = std::uint64_t;
 }
 
 /// How closely to look. `quick` is one system call and sees what has been reaped; `thorough` reads
-/// /proc (some 20 us) and also sees zombies, and ids that are somebody else's by now.
+/// /proc (some 20 us) and also sees zombies, and ids that are somebody else's by now; without /proc, or a
+/// free descriptor, it sees no more than the quick one.
 enum class look { quick, thorough };
 [[nodiscard]] bool thread_lives(life whose, look how) noexcept;
 [[nodiscard]] bool process_lives(life whose, look how) noexcept;

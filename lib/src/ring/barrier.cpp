@@ -69,11 +69,20 @@ void detach(ring::sync_object& object) noexcept {
 namespace ring {
 
 constinit const sync_traits barrier_traits{
-    object_kind::barrier, sizeof(layout),
+    object_kind::barrier,
+    sizeof(layout),
     [](std::byte* body, std::uint64_t parties) {
         layout::construct(body, {parties, parties, 0, 0, 0, {}});
     },
-    attach, detach};
+    [](const std::byte* body, object_account& to) {
+        barrier_state state = layout::glimpse(body);
+        to.add("parties", state.parties);
+        to.add("arrived", state.arrived);
+        to.add("broken", state.broken);
+        for (const auto& entry : state.list) to.processes.push_back(entry.who);
+    },
+    attach,
+    detach};
 
 }  // namespace ring
 

@@ -2,7 +2,8 @@
 //
 //   listed --notify--> marked --(itself)--> not listed: it returns
 //   listed --deadline--> (itself) not listed: it returns too late
-//   listed or marked --dead--> not listed, by another waiter; its mark goes to the oldest without one
+//   listed or marked --dead--> not listed, by another waiter; its mark goes to the oldest without one of
+//                              those that waited when it was given
 //
 // An entry is a thread's id and a number of its own, as a thread that is killed may have left one.
 #include <bulkhead/condition_variable.hpp>
@@ -22,7 +23,7 @@ namespace {
 
 struct condition_state {
     std::uint64_t next_number;
-    ring::roster list;  ///< count: its number; mark: 1 when notified
+    ring::roster list;  ///< count: its number; mark: when notified, the next number then
 };
 using layout = ring::monitor_layout<condition_state>;
 using session = ring::monitor_session<condition_state>;
@@ -36,14 +37,17 @@ ring::roster_entry* find(condition_state& state, std::uint64_t number) {
     return found == state.list.end() ? nullptr : found;
 }
 
-/// The bits of those marked.
-std::uint32_t notify(condition_state& state, std::uint64_t how_many) {
+/// Marks up to so many of those that waited when `before` was the next number; the bits of those marked.
+std::uint32_t notify(condition_state& state, std::uint64_t how_many, std::uint64_t before) {
     std::uint32_t bits = 0;
     for (auto& entry : state.list) {
         if (how_many == 0) break;
         // One that has been reaped would only lose time; others are found out later.
-        if (entry.mark != 0 || !os::thread_lives(entry.who, os::look::quick)) continue;
-        entry.mark = 1;
+        if (entry.mark != 0 || entry.count >= before ||
+            !os::thread_lives(entry.who, os::look::quick)) {
+            continue;
+        }
+        entry.mark = before;
         bits |= bit_of(entry.count);
         --how_many;
     }
@@ -53,16 +57,15 @@ std::uint32_t notify(condition_state& state, std::uint64_t how_many) {
 /// Takes the dead off the list, and gives their notifications to others; the bits of all that are
 /// notified, as a notifier may have died before it could wake them.
 std::uint32_t bury_the_dead(condition_state& state) {
-    std::uint64_t orphaned = 0;
     for (auto* entry = state.list.begin(); entry != state.list.end();) {
         if (os::thread_lives(entry->who, os::look::thorough)) {
             ++entry;
             continue;
         }
-        orphaned += entry->mark != 0 ? 1 : 0;
+        const std::uint64_t orphaned = entry->mark;
         state.list.remove(entry);
+        if (orphaned != 0) (void)notify(state, 1, orphaned);
     }
-    (void)notify(state, orphaned);
     std::uint32_t bits = 0;
     for (const auto& entry : state.list) bits |= entry.mark != 0 ? bit_of(entry.count) : 0;
     return bits;
@@ -77,7 +80,7 @@ void wake(layout& memory, std::uint32_t bits) {
 void notify_and_wake(ring::sync_object& object, std::uint64_t how_many) {
     auto& memory = object.as<layout>();
     session now(memory, detail::wait_for_ever, object.what());
-    const std::uint32_t bits = notify(now.draft(), how_many);
+    const std::uint32_t bits = notify(now.draft(), how_many, now.draft().next_number);
     if (bits == 0) return;
     now.commit();
     now.release();
@@ -89,8 +92,14 @@ void notify_and_wake(ring::sync_object& object, std::uint64_t how_many) {
 namespace ring {
 
 constinit const sync_traits condition_variable_traits{
-    object_kind::condition_variable, sizeof(layout), [](std::byte* body, std::uint64_t) {
+    object_kind::condition_variable, sizeof(layout),
+    [](std::byte* body, std::uint64_t) {
         layout::construct(body, {0, {}});
+    },
+    [](const std::byte* body, object_account& to) {
+        condition_state state = layout::glimpse(body);
+        to.add("waiters", state.list.size);
+        for (const auto& entry : state.list) to.threads.push_back(entry.who);
     }};
 
 }  // namespace ring
@@ -130,9 +139,9 @@ condition_variable::waiter::~waiter() {
         session now(memory, detail::wait_for_ever, on_.shared().what());
         auto* self = find(now.draft(), number_);
         if (self == nullptr) return;
-        const bool was_notified = self->mark != 0;
+        const std::uint64_t notified = self->mark;
         now.draft().list.remove(self);
-        const std::uint32_t bits = was_notified ? notify(now.draft(), 1) : 0;
+        const std::uint32_t bits = notified != 0 ? notify(now.draft(), 1, notified) : 0;
         now.commit();
         now.release();
         wake(memory, bits);

@@ -24,13 +24,15 @@ struct event_layout {
 
 bool is_odd(std::uint32_t changes) { return changes % 2 != 0; }
 
-/// Makes it odd or even; false when it was.
+/// Makes it odd or even; false when it was. Writes in any case, so that what was written before a set()
+/// of an event that is set is seen by who clears it and then looks.
 bool change(event_layout& layout, bool to_odd) {
     std::uint32_t seen = layout.changes.load(std::memory_order_relaxed);
+    std::uint32_t next = 0;
     do {
-        if (is_odd(seen) == to_odd) return false;
-    } while (!layout.changes.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel));
-    return true;
+        next = is_odd(seen) == to_odd ? seen : seen + 1;
+    } while (!layout.changes.compare_exchange_weak(seen, next, std::memory_order_acq_rel));
+    return next != seen;
 }
 
 }  // namespace
@@ -39,7 +41,11 @@ namespace ring {
 
 constinit const sync_traits event_traits{
     object_kind::event, sizeof(event_layout),
-    [](std::byte* body, std::uint64_t) { new (body) event_layout{}; }};
+    [](std::byte* body, std::uint64_t) { new (body) event_layout{}; },
+    [](const std::byte* body, object_account& to) {
+        const auto& layout = *reinterpret_cast<const event_layout*>(body);
+        to.add("set", is_odd(layout.changes.load()) ? 1 : 0);
+    }};
 
 }  // namespace ring
 

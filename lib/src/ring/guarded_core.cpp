@@ -5,6 +5,7 @@
 // A dead owner leaves the old or the new value, so inheriting the lock needs no repair.
 #include <bulkhead/guarded.hpp>
 
+#include "ring/object_account.hpp"
 #include "ring/robust_mutex.hpp"
 #include "ring/shared_object.hpp"
 
@@ -131,3 +132,12 @@ guarded_core guarded_core::decode(decoder& in, type_tag type) {
 }
 
 }  // namespace bulkhead::detail
+
+namespace bulkhead::ring {
+
+constinit const accountant guarded_accountant{
+    sizeof(detail::guarded_layout), [](const std::byte* body, object_account& to) {
+        to.add_lock(reinterpret_cast<const detail::guarded_layout*>(body)->lock);
+    }};
+
+}  // namespace bulkhead::ring

@@ -43,7 +43,10 @@ struct roster {
     roster_entry entries[size_max];
 
     [[nodiscard]] roster_entry* begin() noexcept { return entries; }
-    [[nodiscard]] roster_entry* end() noexcept { return entries + size; }
+    // Somebody may overwrite the size at any time.
+    [[nodiscard]] roster_entry* end() noexcept {
+        return entries + std::min<std::uint64_t>(size, size_max);
+    }
     [[nodiscard]] roster_entry* find(os::life who) noexcept {
         roster_entry* const found =
             std::find_if(begin(), end(), [&](const roster_entry& e) { return e.who == who; });
@@ -51,7 +54,7 @@ struct roster {
     }
     /// nullptr when it is full.
     roster_entry* add(const roster_entry& entry) noexcept {
-        if (size == size_max) return nullptr;
+        if (size >= size_max) return nullptr;
         return new (&entries[size++]) roster_entry(entry);
     }
     void remove(roster_entry* entry) noexcept {
@@ -88,6 +91,14 @@ struct monitor_layout {
     std::atomic<std::uint32_t> sequence;  ///< for waiters of their own kind
     dead_look looked;
     alignas(64) State states[2];
+
+    /// For tools, on a copy that was read without the lock: the state that seems valid.
+    [[nodiscard]] static State glimpse(const std::byte* body) noexcept {
+        const auto& layout = *reinterpret_cast<const monitor_layout*>(body);
+        State state = layout.states[layout.commit.load(std::memory_order_relaxed) & 1];
+        state.list.size = std::min<std::uint64_t>(state.list.size, roster::size_max);
+        return state;
+    }
 
     static void construct(std::byte* body, const State& first) {
         auto* layout = new (body) monitor_layout;

@@ -31,18 +31,31 @@ bool lock_robust(ring::sync_object& object, ring::robust_mutex& lock, detail::de
     return true;
 }
 
+/// The note goes first: the next owner, in this process, makes its own.
+void unlock_robust(ring::sync_object& object, ring::robust_mutex& lock) {
+    if (lock.is_mine()) object.note_unlock();
+    lock.unlock(object.what());
+}
+
 }  // namespace
 
 namespace ring {
 
 constinit const sync_traits mutex_traits{
     object_kind::mutex, sizeof(robust_mutex),
-    [](std::byte* body, std::uint64_t) { robust_mutex::construct(body); }};
+    [](std::byte* body, std::uint64_t) { robust_mutex::construct(body); },
+    [](const std::byte* body, object_account& to) {
+        to.add_lock(*reinterpret_cast<const robust_mutex*>(body));
+    }};
 
 constinit const sync_traits recursive_mutex_traits{
-    object_kind::recursive_mutex, sizeof(recursive_layout), [](std::byte* body, std::uint64_t) {
+    object_kind::recursive_mutex, sizeof(recursive_layout),
+    [](std::byte* body, std::uint64_t) {
         auto* layout = new (body) recursive_layout{};
         robust_mutex::construct(&layout->lock);
+    },
+    [](const std::byte* body, object_account& to) {
+        to.add_lock(reinterpret_cast<const recursive_layout*>(body)->lock);
     }};
 
 }  // namespace ring
@@ -57,10 +70,7 @@ bool mutex::lock_until(detail::deadline until, lock_state* how) const {
     return lock_robust(shared(), shared().as<ring::robust_mutex>(), until, how);
 }
 
-void mutex::unlock() const {
-    shared().as<ring::robust_mutex>().unlock(shared().what());
-    shared().note_unlock();
-}
+void mutex::unlock() const { unlock_robust(shared(), shared().as<ring::robust_mutex>()); }
 
 bool mutex::inherited() const noexcept { return shared().inherited(); }
 
@@ -95,8 +105,7 @@ void recursive_mutex::unlock() const {
         layout.depth.store(depth - 1, std::memory_order_relaxed);
         return;
     }
-    layout.lock.unlock(shared().what());
-    shared().note_unlock();
+    unlock_robust(shared(), layout.lock);
 }
 
 bool recursive_mutex::inherited() const noexcept { return shared().inherited(); }

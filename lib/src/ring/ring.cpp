@@ -2,6 +2,7 @@
 #include "ring/ring.hpp"
 
 #include "os/kill_point.hpp"
+#include "ring/object_account.hpp"
 #include "ring/ring_waiter.hpp"
 
 #include <bulkhead/error.hpp>
@@ -251,5 +252,16 @@ ring_counts byte_ring::counts() {
     const ring_state state = valid_state();
     return {state.put - state.got, state.unfinished, state.closed != 0};
 }
+
+constinit const accountant queue_accountant{
+    sizeof(ring_layout), [](const std::byte* body, object_account& to) {
+        const auto& layout = *reinterpret_cast<const ring_layout*>(body);
+        const ring_state& state = layout.states[layout.commit.load(std::memory_order_relaxed) & 1];
+        to.add("messages", state.put - state.got);
+        to.add("bytes_used", state.used);
+        to.add("capacity_bytes", layout.geometry.capacity_bytes);
+        to.add("closed", state.closed);
+        to.add_lock(layout.lock);
+    }};
 
 }  // namespace bulkhead::ring

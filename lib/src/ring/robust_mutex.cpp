@@ -96,6 +96,10 @@ bool robust_mutex::is_mine() const noexcept {
     return (word() & FUTEX_TID_MASK) == static_cast<std::uint32_t>(os::id_of(os::own_thread()));
 }
 
+pid_t robust_mutex::owner() const noexcept { return static_cast<pid_t>(word() & FUTEX_TID_MASK); }
+
+bool robust_mutex::owner_has_died() const noexcept { return (word() & FUTEX_OWNER_DIED) != 0; }
+
 void robust_mutex::check(const char* what) const {
     if (__atomic_load_n(&mutex_.__data.__kind, __ATOMIC_RELAXED) != expected_kind()) {
         fail_damaged(what, "its kind is not what was written");
@@ -108,8 +112,9 @@ bool robust_mutex::owner_is_plausible() const {
     const auto owner = static_cast<pid_t>(seen & FUTEX_TID_MASK);
     // The C library writes the owner down a second time, just behind the lock's word. The kernel
     // marks the lock as a dying thread's before its id is free, so an id that is free is nobody's.
-    const bool is_whole =
-        owner != 0 && __atomic_load_n(&mutex_.__data.__owner, __ATOMIC_RELAXED) == owner;
+    // It is 0 between the two notes, where the owner may have been stopped.
+    const pid_t noted = __atomic_load_n(&mutex_.__data.__owner, __ATOMIC_RELAXED);
+    const bool is_whole = owner != 0 && (noted == owner || noted == 0);
     const bool exists = ::kill(owner, 0) == 0 || errno != ESRCH;
     return (is_whole && exists) || word() != seen;
 }

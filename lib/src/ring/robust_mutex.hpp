@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <pthread.h>
+#include <sys/types.h>
 
 namespace bulkhead::ring {
 
@@ -37,6 +38,9 @@ public:
     void unlock(const char* what);
     /// Whether the calling thread has it.
     [[nodiscard]] bool is_mine() const noexcept;
+    /// For tools: the id of the thread that has it, 0 when it is free; whether that has died.
+    [[nodiscard]] pid_t owner() const noexcept;
+    [[nodiscard]] bool owner_has_died() const noexcept;
 
 private:
     void check(const char* what) const;

@@ -49,6 +49,14 @@ bool release_of_the_dead(semaphore_state& state, os::look how) {
     return available_in(state) > before;
 }
 
+/// Reduces `add` by what the entry had.
+void give_back(semaphore_state& state, ring::roster_entry* entry, std::uint64_t& add) {
+    const std::uint64_t part = std::min(entry->count, add);
+    entry->count -= part;
+    add -= part;
+    if (entry->count == 0) state.list.remove(entry);
+}
+
 void take(semaphore_state& state, const char* what) {
     const os::life self = os::own_process();
     auto* mine = state.list.find(self);
@@ -73,6 +81,13 @@ namespace ring {
 constinit const sync_traits semaphore_traits{object_kind::semaphore, sizeof(layout),
                                              [](std::byte* body, std::uint64_t permits) {
                                                  layout::construct(body, {permits, permits, {}});
+                                             },
+                                             [](const std::byte* body, object_account& to) {
+                                                 semaphore_state state = layout::glimpse(body);
+                                                 to.add("available", available_in(state));
+                                                 to.add("held", held(state));
+                                                 for (const auto& entry : state.list)
+                                                     to.processes.push_back(entry.who);
                                              }};
 
 }  // namespace ring
@@ -134,11 +149,10 @@ void semaphore::release(std::ptrdiff_t permits) const {
                           " available; there can be " + std::to_string(max()));
     }
     if (add == 0) return;
-    if (auto* mine = state.list.find(os::own_process())) {
-        const std::uint64_t own = std::min(mine->count, add);
-        mine->count -= own;
-        add -= own;
-        if (mine->count == 0) state.list.remove(mine);
+    if (auto* mine = state.list.find(os::own_process())) give_back(state, mine, add);
+    // Then for others: what one process acquires and another releases is in nobody's hands.
+    while (add != 0 && state.list.begin() != state.list.end()) {
+        give_back(state, state.list.begin(), add);
     }
     state.permits += add;
     now.commit_and_wake(permits > INT_MAX ? INT_MAX : static_cast<int>(permits));

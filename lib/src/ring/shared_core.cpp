@@ -1,6 +1,7 @@
 // shared_value<T> and shared_array<T>: a count, and the elements behind it.
 #include <bulkhead/detail/shared_core.hpp>
 
+#include "ring/object_account.hpp"
 #include "ring/shared_object.hpp"
 
 #include <bulkhead/error.hpp>
@@ -110,3 +111,12 @@ void shared_core::throw_out_of_range(std::size_t index) const {
 }
 
 }  // namespace bulkhead::detail
+
+namespace bulkhead::ring {
+
+constinit const accountant array_accountant{
+    sizeof(detail::array_layout), [](const std::byte* body, object_account& to) {
+        to.add("elements", reinterpret_cast<const detail::array_layout*>(body)->count);
+    }};
+
+}  // namespace bulkhead::ring

@@ -81,8 +81,8 @@ public:
         if (!layout_.gate.is_mine()) throw_has_not("without having locked it");
         layout_.phase.store(phase::none);
         BULKHEAD_KILL_POINT("shared.leaving");
-        layout_.gate.unlock(object_.what());
         object_.note_unlock();
+        layout_.gate.unlock(object_.what());
     }
 
     bool lock_shared(detail::deadline until, lock_state& how) {
@@ -131,7 +131,8 @@ private:
     }
 
     [[nodiscard]] std::atomic<os::life>* find(os::life who) const {
-        for (std::uint32_t i = 0; i != slots_used(); ++i) {
+        const std::uint32_t used = slots_used();
+        for (std::uint32_t i = 0; i != used; ++i) {
             if (layout_.slots[i].load(std::memory_order_relaxed) == who) return &layout_.slots[i];
         }
         return nullptr;
@@ -158,7 +159,8 @@ private:
     /// Frees the slots of those found dead.
     [[nodiscard]] bool nobody_shares(os::look how) {
         bool nobody = true;
-        for (std::uint32_t i = 0; i != slots_used(); ++i) {
+        const std::uint32_t used = slots_used();
+        for (std::uint32_t i = 0; i != used; ++i) {
             os::life who = layout_.slots[i].load();
             if (who == 0) continue;
             if (os::thread_lives(who, how)) {
@@ -171,18 +173,18 @@ private:
     }
 
     [[nodiscard]] bool await_departures(detail::deadline until) {
-        os::look how = os::look::quick;
+        // By the clock: signals may end every sleep early.
+        auto next_look = std::chrono::steady_clock::now() + ring::heartbeat;
         for (;;) {
             const std::uint32_t seen = layout_.departures.load();
-            if (nobody_shares(how)) return true;
             const auto now = std::chrono::steady_clock::now();
-            if (now >= until) {
-                return how == os::look::quick && nobody_shares(os::look::thorough);
-            }
-            const auto beat = now + ring::heartbeat;
-            const bool woken = os::futex_wait(layout_.departures, seen, std::min(until, beat),
-                                              os::futex_scope::shared);
-            how = woken ? os::look::quick : os::look::thorough;
+            const bool late = now >= until;
+            const bool thorough = late || now >= next_look;
+            if (nobody_shares(thorough ? os::look::thorough : os::look::quick)) return true;
+            if (late) return false;
+            if (thorough) next_look = now + ring::heartbeat;
+            (void)os::futex_wait(layout_.departures, seen, std::min(until, next_look),
+                                 os::futex_scope::shared);
         }
     }
 
@@ -209,9 +211,21 @@ private:
 namespace ring {
 
 constinit const sync_traits shared_mutex_traits{
-    object_kind::shared_mutex, sizeof(shared_mutex_layout), [](std::byte* body, std::uint64_t) {
+    object_kind::shared_mutex, sizeof(shared_mutex_layout),
+    [](std::byte* body, std::uint64_t) {
         auto* layout = new (body) shared_mutex_layout{};
         robust_mutex::construct(&layout->gate);
+    },
+    [](const std::byte* body, object_account& to) {
+        const auto& layout = *reinterpret_cast<const shared_mutex_layout*>(body);
+        if (layout.phase.load() != phase::none) to.add_lock(layout.gate);
+        std::uint64_t sharers = 0;
+        for (const auto& slot : layout.slots) {
+            if (slot.load() == 0) continue;
+            ++sharers;
+            to.threads.push_back(slot.load());
+        }
+        to.add("sharers", sharers);
     }};
 
 }  // namespace ring

@@ -42,11 +42,15 @@ std::string anonymous(object_kind kind) {
            (kind == object_kind::guarded ? " value" : "");
 }
 
-std::string printable_name(const std::array<char, 192>& raw) {
-    std::string text(raw.data(), ::strnlen(raw.data(), raw.size()));
-    std::replace_if(
-        text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-    return text;
+std::string damage_of(const object_header& found) {
+    if (found.magic != magic_word) return "the memory was not made by Bulkhead, or is damaged";
+    if (found.layout_version != layout_version) {
+        return "its layout is of version " + std::to_string(found.layout_version) +
+               ", this program knows version " + std::to_string(layout_version) +
+               "; use one version of the library on both sides";
+    }
+    if (found.abi != abi_word) return "it was made by a program of another word size or C library";
+    return "";
 }
 
 /// Every object this process has mapped. Never destroyed: handles may be globals.
@@ -61,6 +65,26 @@ struct registry {
 };
 
 }  // namespace
+
+std::string complaint_about(const object_header& found, std::size_t bytes) {
+    if (const auto damage = damage_of(found); !damage.empty()) return damage;
+    if (found.total_bytes != bytes) {
+        return "it has " + std::to_string(bytes) + " bytes instead of " +
+               std::to_string(found.total_bytes) + " (cut short?)";
+    }
+    if (found.pid_namespace != os::pid_namespace()) {
+        return "it was made in another PID namespace (container); locks do not work across these";
+    }
+    return "";
+}
+
+std::string type_name_in(const object_header& header) {
+    const auto& raw = header.type_name;
+    std::string text(raw.data(), ::strnlen(raw.data(), raw.size()));
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    return text;
+}
 
 const char* to_string(object_kind kind) noexcept {
     switch (kind) {
@@ -138,27 +162,15 @@ void shared_object::check(object_type type) const {
         throw bulkhead::error("bulkhead: cannot open " + description_ + ": " + why);
     };
     const object_header& found = header();
-    if (found.magic != magic_word) refuse("the memory was not made by Bulkhead, or is damaged");
-    if (found.layout_version != layout_version) {
-        refuse("its layout is of version " + std::to_string(found.layout_version) +
-               ", this program knows version " + std::to_string(layout_version) +
-               "; use one version of the library on both sides");
-    }
-    if (found.abi != abi_word) refuse("it was made by a program of another word size or C library");
+    if (const auto damage = damage_of(found); !damage.empty()) refuse(damage);
     if (found.kind != type.kind) {
         refuse("it is a " + std::string(to_string(found.kind)) + ", not a " + to_string(type.kind));
     }
     if (found.type_hash != hash_of(type.element)) {
-        refuse("it holds '" + printable_name(found.type_name) + "', not '" +
+        refuse("it holds '" + type_name_in(found) + "', not '" +
                os::readable_name(type.element.mangled_name) + "'");
     }
-    if (found.total_bytes != total_bytes_) {
-        refuse("it has " + std::to_string(total_bytes_) + " bytes instead of " +
-               std::to_string(found.total_bytes) + " (cut short?)");
-    }
-    if (found.pid_namespace != os::pid_namespace()) {
-        refuse("it was made in another PID namespace (container); locks do not work across these");
-    }
+    if (const auto why = complaint_about(found, total_bytes_); !why.empty()) refuse(why);
 }
 
 std::shared_ptr<shared_object> shared_object::find(const object_id& id) {

@@ -53,6 +53,11 @@ static_assert(offsetof(object_header, type_hash) == 24);
 static_assert(offsetof(object_header, total_bytes) == 48);
 static_assert(offsetof(object_header, type_name) == 64);
 
+/// Why a header is not one of this library's, "" when it is. `bytes` of memory hold the object.
+[[nodiscard]] std::string complaint_about(const object_header& header, std::size_t bytes);
+/// What it holds, in printable characters.
+[[nodiscard]] std::string type_name_in(const object_header& header);
+
 /// What an opener expects, and a maker writes down.
 struct object_type {
     object_kind kind;

@@ -49,6 +49,15 @@ std::shared_ptr<sync_object> adopt(std::shared_ptr<shared_object> object, sync_k
 
 namespace ring {
 
+const sync_traits* sync_traits_of(object_kind kind) noexcept {
+    for (const sync_traits* traits :
+         {&mutex_traits, &recursive_mutex_traits, &shared_mutex_traits, &semaphore_traits,
+          &event_traits, &condition_variable_traits, &barrier_traits}) {
+        if (traits->kind == kind) return traits;
+    }
+    return nullptr;
+}
+
 sync_object::sync_object(std::shared_ptr<shared_object> from, sync_kind kind)
     : object_(std::move(from)), traits_(traits_of(kind)), forks_(os::fork_count()) {
     if (object_->body_bytes() < traits_.body_bytes) {
@@ -58,7 +67,8 @@ sync_object::sync_object(std::shared_ptr<shared_object> from, sync_kind kind)
 }
 
 sync_object::~sync_object() {
-    if (traits_.detach != nullptr) traits_.detach(*this);
+    // In a fork that has not used it, it was never attached.
+    if (traits_.detach != nullptr && forks_.load() == os::fork_count()) traits_.detach(*this);
     // Dropped while locked: the mapping stays, since the C library has the address.
     if (object_->locks_held.load() != 0) {
         static_cast<void>(new (std::nothrow) std::shared_ptr(object_));

@@ -2,6 +2,7 @@
 // is in the file of its name.
 #pragma once
 
+#include "ring/object_account.hpp"
 #include "ring/shared_object.hpp"
 
 #include <bulkhead/detail/sync_object.hpp>
@@ -20,6 +21,7 @@ struct sync_traits {
     object_kind kind;
     std::size_t body_bytes;
     void (*construct)(std::byte* body, std::uint64_t parameter);
+    void (*account)(const std::byte* body, object_account& to);
     /// A handle comes into being in this process, or its last copy goes.
     void (*attach)(sync_object&) = nullptr;
     void (*detach)(sync_object&) noexcept = nullptr;
@@ -64,6 +66,9 @@ private:
     const sync_traits& traits_;
     std::atomic<unsigned> forks_;
 };
+
+/// nullptr when it is none of a lock or its like.
+[[nodiscard]] const sync_traits* sync_traits_of(object_kind kind) noexcept;
 
 // Each in the file of its name.
 extern const sync_traits mutex_traits;
