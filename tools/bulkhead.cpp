@@ -102,8 +102,9 @@ void run_clean(const command& self, int argc, char** argv) {
     options.add()("dry-run,n", "only say what would be removed")(
         "json", "an object with what was removed and what kept");
     if (!options.parse(argc, argv)) return;
-    options.takes_no_arguments();
-    clean_command({.names = {}, .json = options.has("json"), .dry_run = options.has("dry-run")});
+    clean_command({.names = options.arguments(),
+                   .json = options.has("json"),
+                   .dry_run = options.has("dry-run")});
 }
 
 void run_top(const command& self, int argc, char** argv) {
@@ -155,8 +156,10 @@ constexpr std::array commands{
     command{"rm", "NAME...", "removes names that no process uses",
             "Removes the objects called NAME (or KIND/NAME), unless a living process uses them.\n",
             run_rm},
-    command{"clean", "", "removes all that only the dead have left",
-            "Removes this user's objects that no living process uses, with the messages in them.\n",
+    command{"clean", "[NAME...]", "removes all that only the dead have left",
+            "Removes this user's objects that no living process uses, with the messages in them: "
+            "all, or "
+            "only\nthose called NAME (or KIND/NAME).\n",
             run_clean},
     command{"top", "", "shows worker processes, again and again",
             "Shows the workers of pools, lone processes and keepers: CPU%, memory, age.\n",

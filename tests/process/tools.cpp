@@ -1,5 +1,5 @@
 // bulkhead-writer and bulkhead-reader as a shell's user meets them.
-#include "support/forked.hpp"
+#include "support/workplace.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <bulkhead/queue.hpp>
@@ -14,54 +14,7 @@
 namespace {
 
 using bulkhead::queue;
-
-/// A directory of its own, and the tools in it by name.
-class workplace : public test::leaves_nothing {
-public:
-    workplace() : directory_(std::filesystem::temp_directory_path() / test::unique_name()) {
-        std::filesystem::create_directory(directory_);
-    }
-    ~workplace() { std::filesystem::remove_all(directory_); }
-    workplace(const workplace&) = delete;
-    workplace& operator=(const workplace&) = delete;
-
-    /// Starts `script` with sh, in the directory; W and R are the tools, Q is a new queue's name.
-    [[nodiscard]] pid_t start(const std::string& script) const {
-#ifdef BULKHEAD_TOOLS_DIR
-        const std::string tools = BULKHEAD_TOOLS_DIR;
-#else
-        const std::string tools = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-#endif
-        const std::string all = "cd '" + directory_.string() + "' && W='" + tools +
-                                "/bulkhead-writer' R='" + tools + "/bulkhead-reader' Q='" + queue_ +
-                                "'; " + script;
-        return test::forked([&] {
-            ::execl("/bin/sh", "sh", "-c", all.c_str(), nullptr);
-            ::_exit(127);
-        });
-    }
-    [[nodiscard]] int run(const std::string& script) const { return test::ended(start(script)); }
-
-    void write(const std::string& file, const std::string& content) const {
-        std::ofstream(directory_ / file, std::ios::binary) << content;
-    }
-    [[nodiscard]] std::string read(const std::string& file) const {
-        std::ifstream from(directory_ / file, std::ios::binary);
-        return {std::istreambuf_iterator<char>(from), {}};
-    }
-    [[nodiscard]] const std::string& queue_name() const { return queue_; }
-    [[nodiscard]] queue<std::string> open() const {
-        const std::string path =
-            "/dev/shm/bulkhead-" + std::to_string(::geteuid()) + "-queue-" + queue_;
-        test::until([&] { return std::filesystem::exists(path); });
-        return queue<std::string>::open(queue_);
-    }
-    void remove_queue() const { queue<std::string>::remove(queue_); }
-
-private:
-    std::filesystem::path directory_;
-    std::string queue_ = test::unique_name();
-};
+using test::workplace;
 
 std::string some_bytes(std::size_t count) {
     std::string bytes(count, '\0');
