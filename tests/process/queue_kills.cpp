@@ -8,6 +8,8 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <string>
 #include <vector>
 
 namespace {
@@ -15,9 +17,17 @@ namespace {
 using namespace std::chrono_literals;
 using bulkhead::queue;
 
-constexpr unsigned writers = 2;
-constexpr unsigned readers = 2;
-constexpr unsigned messages_max = 8'000'000;
+constexpr unsigned writers = 3;
+constexpr unsigned readers = 3;
+constexpr unsigned messages_max = 60'000'000;
+constexpr unsigned kills_default = 400;
+
+/// BULKHEAD_TEST_KILLS asks for more, for a longer storm by hand.
+unsigned kills_wanted() {
+    const char* given = std::getenv("BULKHEAD_TEST_KILLS");
+    return given != nullptr ? static_cast<unsigned>(std::strtoul(given, nullptr, 10))
+                            : kills_default;
+}
 
 struct message {
     unsigned writer;
@@ -91,18 +101,20 @@ tally count(const ledger& all) {
 BOOST_FIXTURE_TEST_SUITE(queue_kills, test::leaves_nothing)
 
 BOOST_AUTO_TEST_CASE(killed_at_random_nobody_hangs_and_only_a_killed_readers_message_is_lost) {
-    constexpr unsigned kills = 400;
+    const unsigned kills = kills_wanted();
+    const std::string name = test::unique_name();
     test::random_numbers random;
     BOOST_TEST_CONTEXT("BULKHEAD_TEST_SEED=" << random.seed()) {
         const test::shared<ledger> all;
-        const queue<message> q({.capacity_bytes = 300});
+        const auto q = queue<message>::create(name, {.capacity_bytes = 300});
         std::array<pid_t, writers + readers> pids{};
         const auto start = [&](unsigned i) {
             pids[i] = test::forked([&, i] {
+                const auto mine = queue<message>::open(name);
                 if (i < writers) {
-                    write(q, *all, i);
+                    write(mine, *all, i);
                 } else {
-                    read(q, *all);
+                    read(mine, *all);
                 }
             });
         };
@@ -129,6 +141,7 @@ BOOST_AUTO_TEST_CASE(killed_at_random_nobody_hangs_and_only_a_killed_readers_mes
         BOOST_TEST(result.lost <= readers_killed);
         BOOST_TEST(!all->damaged);
         BOOST_TEST(!all->out_of_order);
+        BOOST_TEST(queue<message>::remove(name));
     }
 }
 
