@@ -9,8 +9,11 @@
 #include <map>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <ranges>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace queue_test {
@@ -169,6 +172,57 @@ BOOST_AUTO_TEST_CASE(join_tasks_waits_for_the_other_process) {
     q.join_tasks();
     BOOST_TEST(test::ended(worker) == 0);
     BOOST_CHECK_THROW(q.task_done(), bulkhead::usage_error);
+}
+
+BOOST_AUTO_TEST_CASE(a_range_is_put_in_its_order_and_several_messages_are_taken_at_once) {
+    const bulkhead::queue<std::string> q({.capacity_bytes = 1000});
+    std::vector<std::string> texts;
+    for (int i = 0; i != 500; ++i)
+        texts.push_back(std::string(static_cast<std::size_t>(i % 60), 'x'));
+    std::size_t put = 0;
+    std::jthread writer([&] {
+        put = q.put_all(texts) + q.put_all(std::vector<std::string>());
+        q.close();
+    });
+    BOOST_TEST(q.get_some(0).empty());
+    std::vector<std::string> got;
+    try {
+        for (;;) {
+            for (auto& text : q.get_some(7)) got.push_back(std::move(text));
+        }
+    } catch (const bulkhead::queue_closed&) {
+    }
+    writer.join();
+    BOOST_TEST(put == texts.size());
+    BOOST_TEST(got == texts);
+    BOOST_TEST(q.try_get_some(7).empty());
+}
+
+BOOST_AUTO_TEST_CASE(batches_may_be_of_anything_that_travels_and_wait_as_long_as_asked) {
+    const bulkhead::queue<std::optional<int>> q;
+    BOOST_TEST(q.try_get_some(5).empty());
+    BOOST_TEST(q.get_some_for(5, 5ms).empty());
+    BOOST_TEST(q.put_all(std::views::iota(0, 10) | std::views::transform([](int i) {
+                             return i % 2 == 0 ? std::optional(i) : std::nullopt;
+                         })) == 10U);
+    const auto some = q.get_some_for(4, 1h);
+    BOOST_REQUIRE(some.size() == 4U);
+    BOOST_TEST((some[2] == std::optional(2)));
+    BOOST_TEST(!some[3].has_value());
+    BOOST_TEST(q.try_get_some(100).size() == 6U);
+}
+
+BOOST_AUTO_TEST_CASE(a_range_that_throws_or_holds_what_is_too_large_is_put_as_far_as_it_goes) {
+    const bulkhead::queue<std::string> q({.capacity_bytes = 100});
+    const auto throwing = std::views::iota(0, 5) | std::views::transform([](int i) {
+                              if (i == 3) throw std::runtime_error("no more");
+                              return std::to_string(i);
+                          });
+    BOOST_CHECK_THROW((void)q.put_all(throwing), std::runtime_error);
+    BOOST_TEST((q.get_some(100) == std::vector<std::string>{"0", "1", "2"}));
+    const std::vector<std::string> texts{"a", "b", std::string(101, 'c'), "d"};
+    BOOST_CHECK_THROW((void)q.put_all(texts), std::length_error);
+    BOOST_TEST((q.get_some(100) == std::vector<std::string>{"a", "b"}));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -13,14 +13,18 @@
 #include <bulkhead/detail/queue_core.hpp>
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
+#include <exception>
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace bulkhead {
 
@@ -88,6 +92,49 @@ public:
     template <class Rep, class Period>
     bool put_for(const T& value, const std::chrono::duration<Rep, Period>& limit) const {
         return put_until(value, detail::deadline_after(limit));
+    }
+
+    /// Puts all of `values` in their order, waiting as often as it takes; how many that were. Quicker than
+    /// one by one. Messages of other writers may come between. Throws as put(), and what the range throws;
+    /// those before that value are there then.
+    template <std::ranges::input_range Range>
+    requires std::convertible_to<std::ranges::range_reference_t<Range>, const T&>
+    std::size_t put_all(Range&& values) const {
+        std::size_t done = 0;
+        auto at = std::ranges::begin(values);
+        const auto last = std::ranges::end(values);
+        while (at != last) {
+            detail::outgoing_batch batch;
+            std::exception_ptr failure;
+            try {
+                for (; at != last && !batch.is_full(); ++at) {
+                    const T& value = *at;
+                    batch.add(value);
+                }
+            } catch (...) {
+                failure = std::current_exception();
+            }
+            batch.put(core_, done);
+            if (failure) std::rethrow_exception(failure);
+        }
+        return done;
+    }
+
+    /// Waits for a message, and takes up to `count_max` that are there: at least one, and none when
+    /// `count_max` is 0. Quicker than one by one. Throws as get(); if one of them does not decode, all of
+    /// them are gone.
+    [[nodiscard]] std::vector<T> get_some(std::size_t count_max) const {
+        return some_until(count_max, detail::wait_for_ever, true);
+    }
+    /// Empty when there is no message now, for whatever reason.
+    [[nodiscard]] std::vector<T> try_get_some(std::size_t count_max) const {
+        return some_until(count_max, detail::wait_not_at_all, false);
+    }
+    /// Empty when none came within `limit`; throws queue_closed as get() does.
+    template <class Rep, class Period>
+    [[nodiscard]] std::vector<T> get_some_for(
+        std::size_t count_max, const std::chrono::duration<Rep, Period>& limit) const {
+        return some_until(count_max, detail::deadline_after(limit), true);
     }
 
     /// Waits for a message. Throws queue_closed once the queue is closed and drained, codec_error if
@@ -177,6 +224,21 @@ private:
             in.expect_end();
             return value;
         }
+    }
+
+    std::vector<T> some_until(std::size_t count_max, detail::deadline until,
+                              bool throws_when_drained) const {
+        std::vector<T> values;
+        if (count_max == 0) return values;
+        detail::incoming_batch batch;
+        std::size_t count = 0;
+        const auto how = core_.get_several(batch.sink(), count_max, until, count);
+        if (throws_when_drained && how == detail::queue_core::received::nothing_ever_more) {
+            core_.throw_drained();
+        }
+        values.reserve(count);
+        for (std::size_t i = 0; i != count; ++i) values.push_back(batch.at<T>(i));
+        return values;
     }
 
     detail::queue_core core_;

@@ -6,6 +6,7 @@
 #include <bulkhead/error.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace bulkhead::detail {
@@ -184,6 +185,30 @@ void message_encoder::grow(std::size_t bytes) {
     begin_ = heap_.get();
     pos_ = begin_ + used;
     end_ = begin_ + room;
+}
+
+void outgoing_batch::put(const queue_core& to, std::size_t& done) const {
+    std::array<std::span<const std::byte>, count_max> messages;
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i != ends_.size(); ++i) {
+        messages[i] = out_.bytes().subspan(begin, ends_[i] - begin);
+        begin = ends_[i];
+    }
+    for (std::size_t first = 0; first != ends_.size();) {
+        const std::size_t count =
+            to.put_several(std::span(messages).subspan(first, ends_.size() - first), wait_for_ever);
+        first += count;
+        done += count;
+    }
+}
+
+std::byte* incoming_batch::room(std::size_t bytes) {
+    static std::byte nowhere{};
+    const std::size_t begin = bytes_.size();
+    if (begin >= outgoing_batch::bytes_max) return nullptr;
+    bytes_.resize(begin + bytes);
+    ends_.push_back(begin + bytes);
+    return bytes == 0 ? &nowhere : bytes_.data() + begin;
 }
 
 std::byte* message_buffer::room(std::size_t bytes) {

@@ -10,10 +10,13 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace bulkhead::detail {
 
@@ -152,6 +155,72 @@ private:
         static element nowhere{};
         return value.empty() ? &nowhere : value.data();
     }
+};
+
+/// Messages on their way out together.
+class outgoing_batch {
+public:
+    /// What is put in one go, at most about.
+    static constexpr std::size_t count_max = 64;
+    static constexpr std::size_t bytes_max = std::size_t{64} << 10;
+
+    template <class T>
+    void add(const T& value) {
+        if constexpr (travels_as_content<T>) {
+            const auto content = std::as_bytes(std::span(value.data(), value.size()));
+            out_.write_bytes(content.data(), content.size());
+        } else if constexpr (travels_as_object<T>) {
+            out_.write_bytes(std::addressof(value), sizeof value);
+        } else {
+            out_.write(value);
+        }
+        ends_.push_back(out_.bytes().size());
+    }
+    [[nodiscard]] bool is_full() const noexcept {
+        return ends_.size() == count_max || out_.bytes().size() >= bytes_max;
+    }
+    [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
+    /// All of them, waiting as often as it takes; `done` counts those that are there. As queue_core::put().
+    void put(const queue_core& to, std::size_t& done) const;
+
+private:
+    message_encoder out_;
+    std::vector<std::size_t> ends_;
+};
+
+/// Messages as they were taken together.
+class incoming_batch {
+public:
+    [[nodiscard]] byte_sink sink() noexcept {
+        return {this, [](void* self, std::size_t bytes) {
+                    return static_cast<incoming_batch*>(self)->room(bytes);
+                }};
+    }
+    [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
+    template <class T>
+    [[nodiscard]] T at(std::size_t index) const {
+        const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
+        const std::span<const std::byte> bytes(bytes_.data() + begin, ends_[index] - begin);
+        if constexpr (travels_as_content<T>) {
+            content_sink<T> content;
+            std::byte* const to = content.sink().room(&content, bytes.size());
+            if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+            content.check();
+            return std::move(content.value);
+        } else {
+            decoder in(bytes);
+            T value(in.read<T>());
+            in.expect_end();
+            return value;
+        }
+    }
+
+private:
+    /// nullptr, "no more", once it is large.
+    std::byte* room(std::size_t bytes);
+
+    std::vector<std::byte> bytes_;
+    std::vector<std::size_t> ends_;
 };
 
 }  // namespace bulkhead::detail
