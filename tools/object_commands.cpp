@@ -107,7 +107,7 @@ object_report the_one(const std::vector<object_report>& all, const std::string& 
 }
 
 std::vector<object_report> requested(const object_request& request) {
-    const auto all = detail::list_objects();
+    auto all = detail::list_objects();
     if (request.names.empty()) return all;
     std::vector<object_report> result;
     for (const auto& name : request.names) {
@@ -167,6 +167,7 @@ void remove_command(const object_request& request) {
     const auto all = detail::list_objects();
     // Nothing is removed if one of the names is wrong.
     std::vector<object_report> chosen;
+    chosen.reserve(request.names.size());
     for (const auto& name : request.names) chosen.push_back(the_one(all, name));
     for (const auto& one : chosen) {
         if (request.force) {

@@ -67,7 +67,8 @@ struct registry {
 }  // namespace
 
 std::string complaint_about(const object_header& found, std::size_t bytes) {
-    if (const auto damage = damage_of(found); !damage.empty()) return damage;
+    auto damage = damage_of(found);
+    if (!damage.empty()) return damage;
     if (found.total_bytes != bytes) {
         return "it has " + std::to_string(bytes) + " bytes instead of " +
                std::to_string(found.total_bytes) + " (cut short?)";

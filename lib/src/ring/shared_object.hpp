@@ -54,7 +54,7 @@ static_assert(offsetof(object_header, total_bytes) == 48);
 static_assert(offsetof(object_header, type_name) == 64);
 
 /// Why a header is not one of this library's, "" when it is. `bytes` of memory hold the object.
-[[nodiscard]] std::string complaint_about(const object_header& header, std::size_t bytes);
+[[nodiscard]] std::string complaint_about(const object_header& found, std::size_t bytes);
 /// What it holds, in printable characters.
 [[nodiscard]] std::string type_name_in(const object_header& header);
 
