@@ -31,6 +31,7 @@ struct worker {
     std::string role;
     char state = '?';
     std::uint64_t cpu_ticks = 0;
+    double cpu_percent = 0;  ///< since the last look
     std::uint64_t rss_bytes = 0;
     std::chrono::seconds age{0};
 };
@@ -104,8 +105,7 @@ std::string percent_text(double percent) {
     return text;
 }
 
-void print(const std::vector<worker>& all, const std::map<pid_t, double>& cpu_percent,
-           bool as_json) {
+void print(const std::vector<worker>& all, bool as_json) {
     if (as_json) {
         json::array list;
         for (const auto& one : all) {
@@ -114,7 +114,7 @@ void print(const std::vector<worker>& all, const std::map<pid_t, double>& cpu_pe
                                         {"program", one.program},
                                         {"role", one.role},
                                         {"state", std::string(1, one.state)},
-                                        {"cpu_percent", cpu_percent.at(one.pid)},
+                                        {"cpu_percent", one.cpu_percent},
                                         {"rss_bytes", one.rss_bytes},
                                         {"age_s", one.age.count()}});
         }
@@ -124,7 +124,7 @@ void print(const std::vector<worker>& all, const std::map<pid_t, double>& cpu_pe
     table lines({">PARENT", "PROGRAM", ">PID", "ROLE", "STATE", ">CPU%", ">RSS", ">AGE"});
     for (const auto& one : all) {
         lines.add({std::to_string(one.parent), one.program, std::to_string(one.pid), one.role,
-                   std::string(1, one.state), percent_text(cpu_percent.at(one.pid)),
+                   std::string(1, one.state), percent_text(one.cpu_percent),
                    bytes_text(one.rss_bytes), age_text(one.age)});
     }
     lines.print(std::cout);
@@ -141,22 +141,21 @@ void top_command(const top_request& request) {
     for (const auto& one : workers()) before[one.pid] = one.cpu_ticks;
     for (std::uint64_t shown = 0; !request.count || shown != *request.count; ++shown) {
         (void)wait_for(-1, 0, request.interval);
-        const auto all = workers();
+        auto all = workers();
         const auto now = std::chrono::steady_clock::now();
         const double passed_s = std::chrono::duration<double>(now - looked).count();
         looked = now;
-        std::map<pid_t, double> cpu_percent;
         std::map<pid_t, std::uint64_t> ticks;
-        for (const auto& one : all) {
+        for (auto& one : all) {
             ticks[one.pid] = one.cpu_ticks;
             const auto known = before.find(one.pid);
             const std::uint64_t since = known == before.end() ? 0 : known->second;
             const auto used = static_cast<double>(one.cpu_ticks - std::min(since, one.cpu_ticks));
-            cpu_percent[one.pid] = 100 * used / ticks_per_s / passed_s;
+            one.cpu_percent = 100 * used / ticks_per_s / passed_s;
         }
         before = std::move(ticks);
         if (clears) std::cout << "\033[H\033[J";
-        print(all, cpu_percent, request.json);
+        print(all, request.json);
     }
 }
 

@@ -24,10 +24,8 @@ namespace bulkhead {
 /// the argument of a task, decoded it; a fork of such a process from when it arrives first. Where one may
 /// die sooner, wait with wait_for(), or have who sees it die call abort(). A process that destroys its last handle has left in
 /// peace, whether it has arrived or not. At most 1,000 processes have a handle at a time.
-class barrier : public detail::sync_handle {
+class barrier : public detail::sync_handle_of<barrier, detail::sync_kind::barrier> {
 public:
-    static constexpr auto kind = detail::sync_kind::barrier;
-
     /// What arrive() returns, for wait().
     class arrival_token {
     public:
@@ -43,17 +41,13 @@ public:
     /// Anonymous, for so many parties. Throws usage_error when `parties` is less than 1 or more than max().
     explicit barrier(std::ptrdiff_t parties) : barrier(make(kind, checked(parties))) {}
 
-    /// As queue::create, open, open_or_create and remove; `parties` is for the one that makes it.
+    /// As queue::create and open_or_create (open and remove are the same, too); `parties` is for the one that makes it.
     [[nodiscard]] static barrier create(const std::string& name, std::ptrdiff_t parties) {
         return barrier(sync_handle::create(kind, name, checked(parties)));
-    }
-    [[nodiscard]] static barrier open(const std::string& name) {
-        return barrier(sync_handle::open(kind, name));
     }
     [[nodiscard]] static barrier open_or_create(const std::string& name, std::ptrdiff_t parties) {
         return barrier(sync_handle::open_or_create(kind, name, checked(parties)));
     }
-    static bool remove(const std::string& name) { return sync_handle::remove(kind, name); }
 
     [[nodiscard]] static constexpr std::ptrdiff_t max() noexcept { return std::ptrdiff_t{1} << 31; }
 
@@ -81,9 +75,9 @@ public:
     [[nodiscard]] bool broken() const;
 
 private:
-    friend class detail::sync_codec;
+    friend class detail::sync_access;
 
-    explicit barrier(object from) noexcept : sync_handle(std::move(from)) {}
+    explicit barrier(object from) noexcept : sync_handle_of(std::move(from)) {}
     static std::uint64_t checked(std::ptrdiff_t parties);
     [[nodiscard]] std::uint64_t arrive_as(std::ptrdiff_t count, bool and_drop) const;
     bool wait_until_deadline(std::uint64_t phase, detail::deadline until) const;

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <condition_variable>  // std::cv_status
 #include <cstdint>
-#include <string>
 #include <utility>
 
 namespace bulkhead {
@@ -24,24 +23,13 @@ namespace bulkhead {
 /// anew, as the last in the row), so that it goes on where a process made it true and died before it could notify.
 ///
 /// The lock may have been inherited when a wait returns: mutex::inherited() tells.
-class condition_variable : public detail::sync_handle {
+///
+/// create, open, open_or_create and remove are queue's.
+class condition_variable
+    : public detail::plain_handle_of<condition_variable, detail::sync_kind::condition_variable> {
 public:
-    static constexpr auto kind = detail::sync_kind::condition_variable;
-
     /// Anonymous.
     condition_variable() : condition_variable(make(kind)) {}
-
-    /// As queue::create, open, open_or_create and remove.
-    [[nodiscard]] static condition_variable create(const std::string& name) {
-        return condition_variable(sync_handle::create(kind, name));
-    }
-    [[nodiscard]] static condition_variable open(const std::string& name) {
-        return condition_variable(sync_handle::open(kind, name));
-    }
-    [[nodiscard]] static condition_variable open_or_create(const std::string& name) {
-        return condition_variable(sync_handle::open_or_create(kind, name));
-    }
-    static bool remove(const std::string& name) { return sync_handle::remove(kind, name); }
 
     /// Of those who wait, the one that has waited longest. Throws bulkhead::error when the memory has
     /// been overwritten by somebody; so does all that follows.
@@ -81,9 +69,9 @@ public:
     }
 
 private:
-    friend class detail::sync_codec;
+    friend class detail::sync_access;
 
-    explicit condition_variable(object from) noexcept : sync_handle(std::move(from)) {}
+    explicit condition_variable(object from) noexcept : plain_handle_of(std::move(from)) {}
 
     /// One wait, listed from the beginning to the end of its life.
     class waiter {

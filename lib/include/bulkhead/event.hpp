@@ -6,7 +6,6 @@
 #include <bulkhead/detail/sync_object.hpp>
 
 #include <chrono>
-#include <string>
 #include <utility>
 
 namespace bulkhead {
@@ -14,24 +13,12 @@ namespace bulkhead {
 /// As Python's threading.Event, between threads of any processes: who waits, waits until it is set. A
 /// copy is a handle of the same event; constness is the handle's. What a thread wrote before set() is
 /// seen by those that have waited. It has no owner, so nobody's death changes it.
-class event : public detail::sync_handle {
+///
+/// create, open, open_or_create and remove are queue's.
+class event : public detail::plain_handle_of<event, detail::sync_kind::event> {
 public:
-    static constexpr auto kind = detail::sync_kind::event;
-
     /// Anonymous, not set.
     event() : event(make(kind)) {}
-
-    /// As queue::create, open, open_or_create and remove.
-    [[nodiscard]] static event create(const std::string& name) {
-        return event(sync_handle::create(kind, name));
-    }
-    [[nodiscard]] static event open(const std::string& name) {
-        return event(sync_handle::open(kind, name));
-    }
-    [[nodiscard]] static event open_or_create(const std::string& name) {
-        return event(sync_handle::open_or_create(kind, name));
-    }
-    static bool remove(const std::string& name) { return sync_handle::remove(kind, name); }
 
     /// Wakes everybody who waits. If it is set already, nothing happens.
     void set() const noexcept;
@@ -51,9 +38,9 @@ public:
     }
 
 private:
-    friend class detail::sync_codec;
+    friend class detail::sync_access;
 
-    explicit event(object from) noexcept : sync_handle(std::move(from)) {}
+    explicit event(object from) noexcept : plain_handle_of(std::move(from)) {}
     bool wait_until_deadline(detail::deadline until) const;
 };
 

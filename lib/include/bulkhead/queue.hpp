@@ -219,10 +219,7 @@ private:
         } else {
             detail::message_buffer buffer;
             if (!received(buffer.sink())) return std::nullopt;
-            decoder in(buffer.bytes());
-            std::optional<T> value(in.read<T>());
-            in.expect_end();
-            return value;
+            return std::optional<T>(std::in_place, detail::decode_message<T>(buffer.bytes()));
         }
     }
 

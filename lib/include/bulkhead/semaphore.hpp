@@ -21,25 +21,19 @@ namespace bulkhead {
 /// semaphore then has no more permits than it began with: where one process acquires what another
 /// releases, as a signal, signals that a dead process had consumed do not come again. At most 1,000
 /// processes hold permits at a time.
-class semaphore : public detail::sync_handle {
+class semaphore : public detail::sync_handle_of<semaphore, detail::sync_kind::semaphore> {
 public:
-    static constexpr auto kind = detail::sync_kind::semaphore;
-
     /// Anonymous. Throws usage_error when `permits` is negative or more than max().
     explicit semaphore(std::ptrdiff_t permits = 1) : semaphore(make(kind, checked(permits))) {}
 
-    /// As queue::create, open, open_or_create and remove; `permits` is for the one that makes it.
+    /// As queue::create and open_or_create (open and remove are the same, too); `permits` is for the one that makes it.
     [[nodiscard]] static semaphore create(const std::string& name, std::ptrdiff_t permits = 1) {
         return semaphore(sync_handle::create(kind, name, checked(permits)));
-    }
-    [[nodiscard]] static semaphore open(const std::string& name) {
-        return semaphore(sync_handle::open(kind, name));
     }
     [[nodiscard]] static semaphore open_or_create(const std::string& name,
                                                   std::ptrdiff_t permits = 1) {
         return semaphore(sync_handle::open_or_create(kind, name, checked(permits)));
     }
-    static bool remove(const std::string& name) { return sync_handle::remove(kind, name); }
 
     [[nodiscard]] static constexpr std::ptrdiff_t max() noexcept { return std::ptrdiff_t{1} << 31; }
 
@@ -66,9 +60,9 @@ public:
     [[nodiscard]] std::ptrdiff_t available() const;
 
 private:
-    friend class detail::sync_codec;
+    friend class detail::sync_access;
 
-    explicit semaphore(object from) noexcept : sync_handle(std::move(from)) {}
+    explicit semaphore(object from) noexcept : sync_handle_of(std::move(from)) {}
     static std::uint64_t checked(std::ptrdiff_t permits);
     bool acquire_until(detail::deadline until) const;
 };

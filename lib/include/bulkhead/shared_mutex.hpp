@@ -2,12 +2,9 @@
 /// A lock between processes that many share for reading, or one has for writing.
 #pragma once
 
-#include <bulkhead/detail/deadline.hpp>
-#include <bulkhead/detail/lock_state.hpp>
-#include <bulkhead/detail/sync_object.hpp>
+#include <bulkhead/detail/lock_handle.hpp>
 
 #include <chrono>
-#include <string>
 #include <utility>
 
 namespace bulkhead {
@@ -22,43 +19,14 @@ namespace bulkhead {
 /// If the owner dies while it had the lock alone, the others go on at once, and are told
 /// (lock_state::inherited), as what the lock protects may be half done: each sharer, until one had the
 /// lock alone, and that one. Nobody hangs.
-class shared_mutex : public detail::sync_handle {
+///
+/// create, open, open_or_create and remove are queue's. Locking throws usage_error when this thread has the
+/// lock already, shared or alone.
+class shared_mutex : public detail::lock_handle<shared_mutex, detail::sync_kind::shared_mutex> {
 public:
-    static constexpr auto kind = detail::sync_kind::shared_mutex;
-
     /// Anonymous.
     shared_mutex() : shared_mutex(make(kind)) {}
 
-    /// As queue::create, open, open_or_create and remove.
-    [[nodiscard]] static shared_mutex create(const std::string& name) {
-        return shared_mutex(sync_handle::create(kind, name));
-    }
-    [[nodiscard]] static shared_mutex open(const std::string& name) {
-        return shared_mutex(sync_handle::open(kind, name));
-    }
-    [[nodiscard]] static shared_mutex open_or_create(const std::string& name) {
-        return shared_mutex(sync_handle::open_or_create(kind, name));
-    }
-    static bool remove(const std::string& name) { return sync_handle::remove(kind, name); }
-
-    /// Alone. Throws usage_error when this thread has it already, shared or alone, bulkhead::error
-    /// when its memory has been overwritten by somebody; so do the other ways to lock.
-    lock_state lock() const;
-    /// False when another thread has it. `how`, if given, is set when the lock was got.
-    [[nodiscard]] bool try_lock(lock_state* how = nullptr) const {
-        return lock_until(detail::wait_not_at_all, how);
-    }
-    /// False when it was not to be had in time.
-    template <class Rep, class Period>
-    [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& limit,
-                                    lock_state* how = nullptr) const {
-        return lock_until(detail::deadline_after(limit), how);
-    }
-    template <class Clock, class Duration>
-    [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when,
-                                      lock_state* how = nullptr) const {
-        return lock_until(detail::deadline_at(when), how);
-    }
     /// Throws usage_error when this thread does not have it alone.
     void unlock() const;
 
@@ -81,13 +49,11 @@ public:
     /// Throws usage_error when this thread does not share it.
     void unlock_shared() const;
 
-    /// To the thread that has the lock alone: whether it was a dead owner's.
-    [[nodiscard]] bool inherited() const noexcept;
-
 private:
-    friend class detail::sync_codec;
+    friend class detail::sync_access;
+    friend lock_handle;
 
-    explicit shared_mutex(object from) noexcept : sync_handle(std::move(from)) {}
+    explicit shared_mutex(object from) noexcept : lock_handle(std::move(from)) {}
     bool lock_until(detail::deadline until, lock_state* how) const;
     bool lock_shared_until(detail::deadline until, lock_state* how) const;
 };

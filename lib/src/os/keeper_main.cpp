@@ -3,6 +3,7 @@
 #include "os/doorbell.hpp"
 #include "os/keeper.hpp"
 #include "os/keeper_table.hpp"
+#include "os/procfs.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -15,7 +16,6 @@
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
-#include <sstream>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -56,17 +56,9 @@ std::string read_whole(const char* path) {
 /// A process that has memory, and no environment: it is just becoming another program, or was started
 /// without one.
 bool may_be_between_programs(pid_t pid) {
-    const std::string stat = read_whole(("/proc/" + std::to_string(pid) + "/stat").c_str());
-    const auto state = stat.rfind(')');
-    if (state == std::string::npos || state + 2 >= stat.size()) return false;
-    const char letter = stat[state + 2];
-    if (letter == 'Z' || letter == 'X') return false;
-    std::istringstream fields(stat.substr(state + 4));
-    long long skipped = 0;
-    unsigned long flags = 0;
-    for (int i = 0; i != 5; ++i) fields >> skipped;
+    const auto stat = stat_of(pid);
     constexpr unsigned long kernel_thread = 0x00200000;  // PF_KTHREAD of linux/sched.h
-    return (fields >> flags) && (flags & kernel_thread) == 0;
+    return stat && stat->state != 'Z' && stat->state != 'X' && (stat->flags & kernel_thread) == 0;
 }
 
 /// The value of our variable in the environment that the process `pid` was started with; nullopt when

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sched.h>
 #include <sstream>
+#include <string_view>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -74,6 +75,39 @@ std::uint64_t resident_bytes(pid_t pid) noexcept {
     } catch (...) {
         return 0;
     }
+}
+
+std::optional<process_stat> stat_of(pid_t id) noexcept {
+    constexpr unsigned state_field = 3;
+    constexpr unsigned flags_field = 9;
+    constexpr unsigned threads_field = 20;
+    constexpr unsigned start_time_field = 22;
+    char path[32];
+    (void)std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(id));
+    const unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
+    char text[1024];
+    const auto got = file ? ::read(file.get(), text, sizeof text) : -1;
+    if (got <= 0) return std::nullopt;
+    std::string_view rest(text, static_cast<std::size_t>(got));
+    // The program's name, in parentheses, may hold anything.
+    const auto name_end = rest.rfind(") ");
+    if (name_end == std::string_view::npos) return std::nullopt;
+    rest.remove_prefix(name_end + 2);
+    process_stat line{};
+    for (unsigned field = state_field; !rest.empty(); ++field) {
+        const auto end = rest.find(' ');
+        const std::string_view word = rest.substr(0, end);
+        const char* const last = word.data() + word.size();
+        if (field == state_field) line.state = word.front();
+        if (field == flags_field) std::from_chars(word.data(), last, line.flags);
+        if (field == threads_field) std::from_chars(word.data(), last, line.threads);
+        if (field == start_time_field) {
+            std::from_chars(word.data(), last, line.started_ticks);
+            return line;
+        }
+        rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    }
+    return std::nullopt;
 }
 
 std::uint64_t oom_kills() noexcept {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <sys/types.h>
 
 namespace bulkhead::os {
@@ -13,6 +14,16 @@ void limit_own_memory(std::uint64_t bytes) noexcept;
 [[nodiscard]] std::uint64_t own_private_bytes() noexcept;
 /// Resident memory of a process, 0 when unknown.
 [[nodiscard]] std::uint64_t resident_bytes(pid_t pid) noexcept;
+
+/// Of proc_pid_stat(5); the kernel answers for threads' ids too.
+struct process_stat {
+    char state;
+    unsigned long flags;  ///< PF_... of linux/sched.h
+    unsigned threads;
+    std::uint64_t started_ticks;  ///< since boot
+};
+/// nullopt when there is no such thread, or no /proc. Allocates nothing.
+[[nodiscard]] std::optional<process_stat> stat_of(pid_t id) noexcept;
 
 /// How many processes the kernel's OOM killer has killed in this process's memory cgroup (v2 or v1; the
 /// whole machine where there is none). It only grows; 0 when unknown.

@@ -12,7 +12,6 @@
 #include <bulkhead/error.hpp>
 
 #include <algorithm>
-#include <chrono>
 
 namespace bulkhead {
 namespace {
@@ -135,11 +134,7 @@ bool barrier::wait_until_deadline(std::uint64_t phase, detail::deadline until) c
         }
         if (state.broken != 0) throw_broken(shared());
         if (late) return false;
-        const auto ticket = memory.changed.enlist();
-        BULKHEAD_KILL_POINT("monitor.enlisted");
-        now.release();
-        memory.changed.sleep(ticket, until);
-        late = until != detail::wait_for_ever && std::chrono::steady_clock::now() >= until;
+        late = !now.sleep(until);
     }
 }
 

@@ -27,18 +27,16 @@ namespace {
 
 using ring::object_kind;
 
-constexpr std::uint32_t kinds_end = 12;
-
 /// "bulkhead-1000-queue-jobs".
 bool parse_file_name(const std::string& file, object_report& to) {
-    static const std::string prefix = "bulkhead-";
-    if (file.compare(0, prefix.size(), prefix) != 0) return false;
-    const auto owner_end = file.find('-', prefix.size());
-    if (owner_end == std::string::npos || owner_end == prefix.size()) return false;
+    if (!file.starts_with(ring::file_prefix)) return false;
+    const auto owner_end = file.find('-', ring::file_prefix.size());
+    if (owner_end == std::string::npos || owner_end == ring::file_prefix.size()) return false;
     const std::string rest = file.substr(owner_end + 1);
-    for (std::uint32_t kind = 1; kind != kinds_end; ++kind) {
+    for (std::uint32_t kind = 1; kind <= static_cast<std::uint32_t>(ring::object_kind_last);
+         ++kind) {
         const std::string text = ring::to_string(static_cast<object_kind>(kind));
-        if (rest.compare(0, text.size() + 1, text + "-") != 0) continue;
+        if (!rest.starts_with(text + "-")) continue;
         to.kind = text;
         to.name = rest.substr(text.size() + 1);
         return !to.name.empty();

@@ -18,6 +18,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -150,6 +152,14 @@ public:
     void release() noexcept {
         lock_.release();
         BULKHEAD_KILL_POINT("monitor.unlocked");
+    }
+    /// Releases the lock and sleeps until there may have been a change. False when `until` has passed.
+    [[nodiscard]] bool sleep(detail::deadline until) {
+        const auto ticket = layout_.changed.enlist();
+        BULKHEAD_KILL_POINT("monitor.enlisted");
+        release();
+        layout_.changed.sleep(ticket, until);
+        return until == detail::wait_for_ever || std::chrono::steady_clock::now() < until;
     }
 
 private:

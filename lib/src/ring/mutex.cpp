@@ -60,25 +60,11 @@ constinit const sync_traits recursive_mutex_traits{
 
 }  // namespace ring
 
-lock_state mutex::lock() const {
-    lock_state how = lock_state::clean;
-    static_cast<void>(lock_until(detail::wait_for_ever, &how));
-    return how;
-}
-
 bool mutex::lock_until(detail::deadline until, lock_state* how) const {
     return lock_robust(shared(), shared().as<ring::robust_mutex>(), until, how);
 }
 
 void mutex::unlock() const { unlock_robust(shared(), shared().as<ring::robust_mutex>()); }
-
-bool mutex::inherited() const noexcept { return shared().inherited(); }
-
-lock_state recursive_mutex::lock() const {
-    lock_state how = lock_state::clean;
-    static_cast<void>(lock_until(detail::wait_for_ever, &how));
-    return how;
-}
 
 bool recursive_mutex::lock_until(detail::deadline until, lock_state* how) const {
     auto& layout = shared().as<recursive_layout>();
@@ -107,7 +93,5 @@ void recursive_mutex::unlock() const {
     }
     unlock_robust(shared(), layout.lock);
 }
-
-bool recursive_mutex::inherited() const noexcept { return shared().inherited(); }
 
 }  // namespace bulkhead

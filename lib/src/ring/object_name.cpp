@@ -20,8 +20,8 @@ object_name::object_name(object_kind kind, const std::string& name) {
     if (name.find('/') != std::string::npos) {
         throw usage_error(article + " must not hold a '/': '" + name + "'");
     }
-    path_ = std::string(os::shared_memory_directory) + "/bulkhead-" + std::to_string(::geteuid()) +
-            "-" + to_string(kind) + "-" + name;
+    path_ = std::string(os::shared_memory_directory) + "/" + std::string(file_prefix) +
+            std::to_string(::geteuid()) + "-" + to_string(kind) + "-" + name;
     description_ = std::string(to_string(kind)) +
                    (kind == object_kind::guarded ? " value '" : " '") + name + "'";
 }

@@ -4,11 +4,15 @@
 #include "ring/shared_object.hpp"
 
 #include <string>
+#include <string_view>
 
 namespace bulkhead::ring {
 
 /// Bytes of a name; with what stands before it, it still is a file name.
 inline constexpr std::size_t name_bytes_max = 200;
+
+/// How the names of all files begin.
+inline constexpr std::string_view file_prefix = "bulkhead-";
 
 class object_name {
 public:

@@ -10,7 +10,6 @@
 #include <bulkhead/error.hpp>
 
 #include <algorithm>
-#include <chrono>
 
 namespace bulkhead {
 namespace {
@@ -107,13 +106,10 @@ bool semaphore::acquire_until(detail::deadline until) const {
     for (;;) {
         session now(memory, until, shared().what());
         if (!now) return false;
-        bool there = available_in(now.draft()) != 0;
-        if (!there && (late || (slept && memory.looked.is_due()))) {
-            there = release_of_the_dead(now.draft(), os::look::thorough);
-        } else if (!there) {
-            there = release_of_the_dead(now.draft(), os::look::quick);
-        }
-        if (there) {
+        const auto look = [&] {
+            return late || (slept && memory.looked.is_due()) ? os::look::thorough : os::look::quick;
+        };
+        if (available_in(now.draft()) != 0 || release_of_the_dead(now.draft(), look())) {
             take(now.draft(), shared().what());
             // Who was woken for the next one may have died, or nobody, when it came from the dead.
             if (available_in(now.draft()) != 0) {
@@ -124,12 +120,8 @@ bool semaphore::acquire_until(detail::deadline until) const {
             return true;
         }
         if (late) return false;
-        const auto ticket = memory.changed.enlist();
-        BULKHEAD_KILL_POINT("monitor.enlisted");
-        now.release();
-        memory.changed.sleep(ticket, until);
+        late = !now.sleep(until);
         slept = true;
-        late = until != detail::wait_for_ever && std::chrono::steady_clock::now() >= until;
     }
 }
 

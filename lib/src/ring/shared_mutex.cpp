@@ -230,12 +230,6 @@ constinit const sync_traits shared_mutex_traits{
 
 }  // namespace ring
 
-lock_state shared_mutex::lock() const {
-    lock_state how = lock_state::clean;
-    static_cast<void>(lock_until(detail::wait_for_ever, &how));
-    return how;
-}
-
 bool shared_mutex::lock_until(detail::deadline until, lock_state* how) const {
     lock_state state = lock_state::clean;
     if (!sharing(shared()).lock(until, state)) return false;
@@ -259,7 +253,5 @@ bool shared_mutex::lock_shared_until(detail::deadline until, lock_state* how) co
 }
 
 void shared_mutex::unlock_shared() const { sharing(shared()).unlock_shared(); }
-
-bool shared_mutex::inherited() const noexcept { return shared().inherited(); }
 
 }  // namespace bulkhead

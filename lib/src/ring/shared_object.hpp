@@ -31,6 +31,7 @@ enum class object_kind : std::uint32_t {
     condition_variable = 10,
     barrier = 11,
 };
+inline constexpr auto object_kind_last = object_kind::barrier;
 
 /// "queue", "mutex", "guarded", "shared_value", ...
 [[nodiscard]] const char* to_string(object_kind kind) noexcept;

@@ -3,6 +3,7 @@
 
 #include "os/fork_count.hpp"
 
+#include <array>
 #include <new>
 
 namespace bulkhead {
@@ -13,25 +14,14 @@ using ring::shared_object;
 using ring::sync_object;
 using ring::sync_traits;
 
-const sync_traits& traits_of(sync_kind kind) {
-    switch (kind) {
-        case sync_kind::mutex:
-            return ring::mutex_traits;
-        case sync_kind::recursive_mutex:
-            return ring::recursive_mutex_traits;
-        case sync_kind::shared_mutex:
-            return ring::shared_mutex_traits;
-        case sync_kind::semaphore:
-            return ring::semaphore_traits;
-        case sync_kind::event:
-            return ring::event_traits;
-        case sync_kind::condition_variable:
-            return ring::condition_variable_traits;
-        case sync_kind::barrier:
-            return ring::barrier_traits;
-    }
-    throw usage_error("bulkhead: no such kind of lock");
-}
+/// In the order of sync_kind.
+constexpr std::array all_traits = {
+    &ring::mutex_traits,     &ring::recursive_mutex_traits, &ring::shared_mutex_traits,
+    &ring::semaphore_traits, &ring::event_traits,           &ring::condition_variable_traits,
+    &ring::barrier_traits,
+};
+
+const sync_traits& traits_of(sync_kind kind) { return *all_traits[static_cast<std::size_t>(kind)]; }
 
 ring::object_type type_of(sync_kind kind) { return {traits_of(kind).kind, {"lock", 0, 0}}; }
 
@@ -50,9 +40,7 @@ std::shared_ptr<sync_object> adopt(std::shared_ptr<shared_object> object, sync_k
 namespace ring {
 
 const sync_traits* sync_traits_of(object_kind kind) noexcept {
-    for (const sync_traits* traits :
-         {&mutex_traits, &recursive_mutex_traits, &shared_mutex_traits, &semaphore_traits,
-          &event_traits, &condition_variable_traits, &barrier_traits}) {
+    for (const sync_traits* traits : all_traits) {
         if (traits->kind == kind) return traits;
     }
     return nullptr;
@@ -113,11 +101,13 @@ bool sync_handle::remove(sync_kind kind, const std::string& name) {
     return shared_object::remove(name, traits_of(kind).kind);
 }
 
-void sync_codec::encode(encoder& out, const sync_handle& value) {
+bool sync_handle::lock_was_inherited() const noexcept { return object_->inherited(); }
+
+void sync_access::encode(encoder& out, const sync_handle& value) {
     shared_object::encode(out, value.object_->object());
 }
 
-sync_handle::object sync_codec::decode(decoder& in, sync_kind kind) {
+sync_handle::object sync_access::decode(decoder& in, sync_kind kind) {
     auto object = shared_object::decode(in, type_of(kind));
     try {
         return adopt(std::move(object), kind);

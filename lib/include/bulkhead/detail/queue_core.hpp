@@ -157,6 +157,14 @@ private:
     }
 };
 
+template <class T>
+[[nodiscard]] T decode_message(std::span<const std::byte> bytes) {
+    decoder in(bytes);
+    T value(in.read<T>());
+    in.expect_end();
+    return value;
+}
+
 /// Messages on their way out together.
 class outgoing_batch {
 public:
@@ -179,7 +187,6 @@ public:
     [[nodiscard]] bool is_full() const noexcept {
         return ends_.size() == count_max || out_.bytes().size() >= bytes_max;
     }
-    [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
     /// All of them, waiting as often as it takes; `done` counts those that are there. As queue_core::put().
     void put(const queue_core& to, std::size_t& done) const;
 
@@ -196,7 +203,6 @@ public:
                     return static_cast<incoming_batch*>(self)->room(bytes);
                 }};
     }
-    [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
     template <class T>
     [[nodiscard]] T at(std::size_t index) const {
         const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
@@ -208,10 +214,7 @@ public:
             content.check();
             return std::move(content.value);
         } else {
-            decoder in(bytes);
-            T value(in.read<T>());
-            in.expect_end();
-            return value;
+            return decode_message<T>(bytes);
         }
     }
 
