@@ -1,10 +1,15 @@
 # Fails with the text of every sanitizer report that a process of the tests left in REPORTS.
 file(GLOB files ${REPORTS}/*)
+set(count 0)
 foreach(file IN LISTS files)
     file(READ ${file} text)
-    message("== ${file}\n${text}")
+    # LeakSanitizer's note on a process that was killed while it looked for leaks: no finding.
+    string(REGEX REPLACE "==[0-9]+==Unable to get registers from thread [0-9]+\\.\n" "" findings "${text}")
+    if(NOT findings STREQUAL "")
+        message("== ${file}\n${text}")
+        math(EXPR count "${count} + 1")
+    endif()
 endforeach()
-if(files)
-    list(LENGTH files count)
+if(count)
     message(FATAL_ERROR "${count} processes were reported by a sanitizer")
 endif()

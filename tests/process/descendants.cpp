@@ -4,6 +4,7 @@
 #include "support/scene.hpp"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 
 namespace {
 
@@ -22,19 +23,37 @@ void beget_and_crash(const fs::path& born) {
     std::raise(SIGSEGV);
 }
 
-/// Starts a successor of itself again and again, each in a session of its own.
-[[noreturn]] void run_away(const fs::path& log) {
-    while (true) {
-        append_line(log, std::to_string(::getpid()));
-        if (::fork() != 0) ::_exit(0);
-        ::setsid();
-        ::usleep(2000);
+void let_run_away(const fs::path& log) {
+    const std::string runaway = BULKHEAD_TEST_PROGRAMS "/runaway";
+    if (::fork() == 0) {
+        ::execl(runaway.c_str(), runaway.c_str(), log.c_str(), nullptr);
+        ::_exit(127);
     }
+    until([&] { return lines_of(log).size() > 3; });
 }
 
-void let_run_away(const fs::path& log) {
-    if (::fork() == 0) run_away(log);
-    until([&] { return lines_of(log).size() > 3; });
+/// The process it leaves behind has a session of its own, and goes on without its first thread.
+void leave_a_thread_behind(const fs::path& born) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        ::setsid();
+        std::thread([] {
+            while (true) ::pause();
+        }).detach();
+        ::syscall(SYS_exit, 0);  // this thread only
+    }
+    until([&] { return process_state(std::to_string(pid)) == 'Z'; });
+    announce(born, std::to_string(pid));
+}
+
+bool some_thread_lives(pid_t pid) {
+    const std::string process = std::to_string(pid);
+    std::error_code ignored;
+    for (const auto& thread : fs::directory_iterator("/proc/" + process + "/task", ignored)) {
+        const char state = process_state(process + "/task/" + thread.path().filename().string());
+        if (state != '\0' && state != 'Z' && state != 'X') return true;
+    }
+    return false;
 }
 
 /// Dies at about the moment at which its child's exec replaces the environment that tells whose it is.
@@ -133,6 +152,15 @@ BOOST_AUTO_TEST_CASE(they_die_while_they_start_others) {
     pool.submit(let_run_away, file("log")).get();
     pool.shutdown();
     until([&] { return processes_marked(mark()).empty(); });
+}
+
+BOOST_AUTO_TEST_CASE(they_die_without_their_first_thread) {
+    process_pool pool(1);
+    pool.submit(leave_a_thread_behind, file("born")).get();
+    const pid_t pid = await_pid(file("born"));
+    BOOST_TEST(some_thread_lives(pid));
+    pool.shutdown();
+    until([&] { return !some_thread_lives(pid); });
 }
 
 BOOST_AUTO_TEST_CASE(they_die_while_they_become_other_programs) {

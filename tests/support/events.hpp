@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -104,16 +105,24 @@ inline constexpr const char* mark_variable = "BULKHEAD_TEST_MARK";
 inline std::vector<pid_t> processes_marked(const std::string& mark) {
     const std::string wanted = std::string(mark_variable) + "=" + mark;
     std::vector<pid_t> found;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-        const std::string name = entry.path().filename();
-        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-        const auto pid = static_cast<pid_t>(std::stol(name));
-        if (pid == ::getpid()) continue;
-        std::istringstream variables(content(entry.path() / "environ"));
-        for (std::string one; std::getline(variables, one, '\0');) {
-            if (one == wanted && !is_dead(pid)) {
-                found.push_back(pid);
-                break;
+    std::set<std::string> seen;
+    // One that is missed may have ended between the list of all and the look at it, and have left
+    // another.
+    for (bool news = true; news && found.empty();) {
+        news = false;
+        for (const auto& entry : fs::directory_iterator("/proc")) {
+            const std::string name = entry.path().filename();
+            if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+            if (!seen.insert(name).second) continue;
+            news = true;
+            const auto pid = static_cast<pid_t>(std::stol(name));
+            if (pid == ::getpid()) continue;
+            std::istringstream variables(content(entry.path() / "environ"));
+            for (std::string one; std::getline(variables, one, '\0');) {
+                if (one == wanted && !is_dead(pid)) {
+                    found.push_back(pid);
+                    break;
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 // From /proc/PID/maps and /proc/PID/fd, see proc_pid_maps(5).
 #include "os/file_users.hpp"
 
-#include <cctype>
+#include "os/procfs.hpp"
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -14,16 +15,6 @@ namespace bulkhead::os {
 namespace {
 
 namespace fs = std::filesystem;
-
-template <class F>
-void for_each_entry(const fs::path& directory, F&& visit) {
-    std::error_code failure;
-    fs::directory_iterator at(directory, failure);
-    while (!failure && at != fs::directory_iterator()) {
-        visit(at->path());
-        at.increment(failure);
-    }
-}
 
 /// "7f00-7f01 rw-s 00000000 00:1b 1234   /dev/shm/name"
 file_id mapped_file(const std::string& line) {
@@ -46,20 +37,19 @@ file_id mapped_file(const std::string& line) {
 std::map<file_id, std::set<pid_t>> users_of(const std::set<file_id>& files) {
     std::map<file_id, std::set<pid_t>> users;
     if (files.empty()) return users;
-    for_each_entry("/proc", [&](const fs::path& process) {
-        const std::string name = process.filename();
-        if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) return;
-        const auto pid = static_cast<pid_t>(std::atoi(name.c_str()));
+    for (const pid_t pid : ids_in("/proc")) {
+        const fs::path process = "/proc/" + std::to_string(pid);
         const auto note = [&](const file_id& file) {
             if (files.contains(file)) users[file].insert(pid);
         };
         std::ifstream maps(process / "maps");
         for (std::string line; std::getline(maps, line);) note(mapped_file(line));
-        for_each_entry(process / "fd", [&](const fs::path& descriptor) {
+        for (const int descriptor : ids_in(process / "fd")) {
             struct stat about {};
-            if (::stat(descriptor.c_str(), &about) == 0) note({about.st_dev, about.st_ino});
-        });
-    });
+            const fs::path file = process / "fd" / std::to_string(descriptor);
+            if (::stat(file.c_str(), &about) == 0) note({about.st_dev, about.st_ino});
+        }
+    }
     return users;
 }
 

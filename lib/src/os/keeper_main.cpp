@@ -7,18 +7,18 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <dirent.h>
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
+#include <ranges>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <unordered_map>
 #include <unordered_set>
 
 namespace bulkhead::os {
@@ -29,20 +29,22 @@ using clock = std::chrono::steady_clock;
 /// Of one core at most this part goes into looking through /proc, however often workers crash.
 constexpr int rest_per_search = 19;
 constexpr clock::duration rest_min = std::chrono::milliseconds(1);
-/// A process that does not die of SIGKILL (it waits for a device) is given up on after so many looks.
-constexpr int passes_max = 300;
-/// How often a process is looked at again that has no environment yet.
-constexpr int unknown_passes_max = 5;
+/// A process that does not die of SIGKILL (it waits for a device) is given up on after so many looks,
+constexpr int looks_max = 300;
+/// of which one at a process that has no environment yet counts so many,
+constexpr int looks_of_unknown = 50;
+/// and a machine that starts others all the time, so that no look at it is conclusive, after so many.
+constexpr int passes_max = 3000;
 constexpr useconds_t between_passes_us = 1000;
 /// Of an environment: where the variable lies farther behind, the process is not found.
 constexpr std::size_t environment_bytes_max = std::size_t{4} << 20;
 
-/// The whole of a small file of /proc; empty when it cannot be read, or is a kernel thread's or a
-/// zombie's.
-std::string read_whole(const char* path) {
+/// The whole of a process's or thread's environment; empty when it has none (any more), nullopt when it
+/// is another user's, whom no signal of ours would reach.
+std::optional<std::string> environment_in(const std::string& directory) {
     std::string text;
-    const unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
-    if (!file) return text;
+    const unique_fd file(::open((directory + "/environ").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) return errno == EACCES || errno == EPERM ? std::nullopt : std::optional(text);
     while (text.size() < environment_bytes_max) {
         const std::size_t before = text.size();
         text.resize(before + (std::size_t{16} << 10));
@@ -53,30 +55,32 @@ std::string read_whole(const char* path) {
     return text;
 }
 
-/// A process that has memory, and no environment: it is just becoming another program, or was started
-/// without one.
-bool may_be_between_programs(pid_t pid) {
-    const auto stat = stat_of(pid);
-    constexpr unsigned long kernel_thread = 0x00200000;  // PF_KTHREAD of linux/sched.h
-    return stat && stat->state != 'Z' && stat->state != 'X' && (stat->flags & kernel_thread) == 0;
+/// The environment that a process was started with. Its memory is not to be had by the process's number
+/// once its first thread has ended and others go on.
+std::optional<std::string> environment_of(pid_t pid, const std::optional<process_stat>& stat) {
+    const std::string process = "/proc/" + std::to_string(pid);
+    auto environment = environment_in(process);
+    if (!environment || !environment->empty()) return environment;
+    if (!stat || stat->state != 'Z' || stat->threads < 2) return environment;
+    const std::string threads = process + "/task";
+    for (const pid_t thread : ids_in(threads)) {
+        environment = environment_in(threads + "/" + std::to_string(thread));
+        if (!environment || !environment->empty()) break;
+    }
+    return environment;
 }
 
-/// The value of our variable in the environment that the process `pid` was started with; nullopt when
-/// another look may tell.
-std::optional<std::string> compartments_of(pid_t pid) {
-    const std::string environment =
-        read_whole(("/proc/" + std::to_string(pid) + "/environ").c_str());
-    if (environment.empty() && may_be_between_programs(pid)) return std::nullopt;
-    std::string_view left = environment;
-    while (!left.empty()) {
-        const std::string_view variable = left.substr(0, left.find('\0'));
+/// The value of our variable in an environment.
+std::string_view compartments_in(std::string_view environment) {
+    while (!environment.empty()) {
+        const std::string_view variable = environment.substr(0, environment.find('\0'));
         if (variable.starts_with(compartment_variable) &&
             variable.substr(compartment_variable.size()).starts_with('=')) {
-            return std::string(variable.substr(compartment_variable.size() + 1));
+            return variable.substr(compartment_variable.size() + 1);
         }
-        left.remove_prefix(std::min(left.size(), variable.size() + 1));
+        environment.remove_prefix(std::min(environment.size(), variable.size() + 1));
     }
-    return std::string();
+    return {};
 }
 
 /// Which compartments' remains are looked for.
@@ -96,43 +100,62 @@ struct search {
     }
 };
 
-enum class finding : std::uint8_t { none, unknown, killed };
+enum class finding : std::uint8_t {
+    gone,     ///< ended since it was listed, perhaps after it had started another
+    unknown,  ///< just becoming another program, or was started without an environment
+    foreign,  ///< not looked for, nor will be
+    killed,   ///< and may have started another before
+};
 
 finding kill_if_found(pid_t pid, const search& what) {
-    const auto seen = compartments_of(pid);
-    if (!seen) return finding::unknown;
-    if (!what.finds(*seen)) return finding::none;
+    const auto stat = stat_of(pid);
+    const auto environment = environment_of(pid, stat);
+    if (!environment) return finding::foreign;
+    if (environment->empty()) {
+        constexpr unsigned long kernel_thread = 0x00200000;  // PF_KTHREAD of linux/sched.h
+        if (!stat) return finding::gone;
+        const bool ended = (stat->state == 'Z' && stat->threads < 2) || stat->state == 'X';
+        return ended || (stat->flags & kernel_thread) != 0 ? finding::foreign : finding::unknown;
+    }
+    if (!what.finds(compartments_in(*environment))) return finding::foreign;
     const unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!pidfd) return errno == ESRCH ? finding::gone : finding::unknown;
     // Once more, now that the number cannot become another's.
-    const auto again = compartments_of(pid);
-    if (!again) return finding::unknown;
-    if (!pidfd || !what.finds(*again)) return finding::none;
+    const auto again = environment_of(pid, stat_of(pid));
+    if (!again || !what.finds(compartments_in(*again))) return finding::unknown;
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     return finding::killed;
 }
 
-/// Until a look through all processes finds none: what is found may have started another since. False when
-/// it could not look.
+/// Until a look at all processes of one moment shows none that had not been seen to be foreign before
+/// that moment. Less does not do: what is looked for may start another, and end, between the moment at
+/// which the processes are listed and that at which it is looked at. False when it could not look.
 bool kill_all(const search& what) {
-    int unknown_left = unknown_passes_max;
+    std::unordered_map<pid_t, int> looks_left;
     for (int pass = 0; pass != passes_max; ++pass) {
-        DIR* processes = ::opendir("/proc");
-        if (processes == nullptr) return false;
-        bool found = false;
-        bool unknown = false;
-        while (const dirent* entry = ::readdir(processes)) {
-            const std::string_view name = entry->d_name;
-            pid_t pid = 0;
-            const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-            if (error != std::errc{} || end != name.data() + name.size()) continue;
+        const auto listed = ids_in("/proc");
+        if (listed.empty()) return false;
+        std::unordered_map<pid_t, int> seen;
+        bool settled = true;
+        bool wait = false;
+        // The newest first: they are the likeliest to be gone soon.
+        for (const pid_t pid : listed | std::views::reverse) {
             if (pid == ::getpid()) continue;
-            const finding one = kill_if_found(pid, what);
-            found = found || one == finding::killed;
-            unknown = unknown || one == finding::unknown;
+            const auto before = looks_left.find(pid);
+            int left = before == looks_left.end() ? looks_max : before->second;
+            if (left != 0) {
+                settled = false;
+                const finding now = kill_if_found(pid, what);
+                if (now == finding::foreign) left = 0;
+                if (now == finding::unknown) left = std::max(left - looks_of_unknown, 0);
+                if (now == finding::killed) --left;
+                wait = wait || now == finding::unknown || now == finding::killed;
+            }
+            seen.emplace(pid, left);
         }
-        ::closedir(processes);
-        if (!found && !(unknown && unknown_left-- > 0)) return true;
-        ::usleep(between_passes_us);
+        if (settled) return true;
+        looks_left.swap(seen);
+        if (wait) ::usleep(between_passes_us);
     }
     return true;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <dirent.h>
 #include <fcntl.h>
 #include <fstream>
 #include <sched.h>
@@ -108,6 +109,20 @@ std::optional<process_stat> stat_of(pid_t id) noexcept {
         rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
     }
     return std::nullopt;
+}
+
+std::vector<pid_t> ids_in(const std::string& directory) {
+    std::vector<pid_t> ids;
+    DIR* const entries = ::opendir(directory.c_str());
+    if (entries == nullptr) return ids;
+    while (const dirent* entry = ::readdir(entries)) {
+        const std::string_view name = entry->d_name;
+        pid_t id = 0;
+        const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+        if (error == std::errc{} && end == name.data() + name.size()) ids.push_back(id);
+    }
+    ::closedir(entries);
+    return ids;
 }
 
 std::uint64_t oom_kills() noexcept {

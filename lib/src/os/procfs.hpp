@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <sys/types.h>
+#include <vector>
 
 namespace bulkhead::os {
 
@@ -24,6 +26,10 @@ struct process_stat {
 };
 /// nullopt when there is no such thread, or no /proc. Allocates nothing.
 [[nodiscard]] std::optional<process_stat> stat_of(pid_t id) noexcept;
+
+/// The processes of one moment, or the threads of a process (a directory of /proc whose entries are ids).
+/// Empty when it cannot be read.
+[[nodiscard]] std::vector<pid_t> ids_in(const std::string& directory);
 
 /// How many processes the kernel's OOM killer has killed in this process's memory cgroup (v2 or v1; the
 /// whole machine where there is none). It only grows; 0 when unknown.
