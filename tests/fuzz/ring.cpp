@@ -53,7 +53,7 @@ void use(byte_ring& ring, FuzzedDataProvider& script) {
             (void)ring.join_tasks(wait_not_at_all);
             break;
         case 4:
-            (void)ring.counts();
+            (void)ring.size();
             break;
     }
 }

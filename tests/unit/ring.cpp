@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(a_message_of_any_size_up_to_the_capacity_fits_and_a_larger_
             BOOST_TEST((ring.get() == numbered(bytes, 1)));
         }
         BOOST_CHECK_THROW(ring.put(numbered(capacity + 1, 1)), std::length_error);
-        BOOST_TEST(ring->counts().messages == 0U);
+        BOOST_TEST(ring->size() == 0U);
     }
 }
 
@@ -99,7 +99,7 @@ BOOST_AUTO_TEST_CASE(what_goes_in_comes_out_in_order_around_the_end_of_the_buffe
                     model.pop_front();
                 }
             }
-            BOOST_REQUIRE(ring->counts().messages == model.size());
+            BOOST_REQUIRE(ring->size() == model.size());
         }
     }
 }
@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(several_go_in_and_out_in_one_go_as_far_as_they_fit) {
     BOOST_TEST((ring->get(sink, 10, wait_not_at_all, count) == outcome::done));
     BOOST_TEST(count == 2U);
     BOOST_TEST(all == std::string(40, 'x'));
-    BOOST_TEST(ring->counts().messages == 1U);
+    BOOST_TEST(ring->size() == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(a_sink_that_throws_leaves_the_message) {
@@ -226,36 +226,110 @@ BOOST_AUTO_TEST_CASE(tasks_are_done_as_often_as_they_were_put) {
 BOOST_AUTO_TEST_CASE(what_a_killed_writer_had_begun_does_not_count) {
     own_ring ring(100);
     ring.put("whole");
-    // All that a put does before its commit: bytes in the free part, the other state.
-    ring_layout& layout = ring.layout();
+    // All that a put does before its commit: bytes in the free part, the other tally.
+    writers_side& side = ring.layout().writers;
     std::memset(ring.memory() + sizeof(ring_layout) + 16, 0xff, 80);
-    std::memset(&layout.states[(layout.commit + 1) & 1], 0xff, sizeof(ring_state));
-    BOOST_TEST(ring->counts().messages == 1U);
+    side.put[~side.tail & 1] = UINT64_MAX;
+    BOOST_TEST(ring->size() == 1U);
     BOOST_TEST((ring.get() == "whole"));
     BOOST_TEST((ring.put("next") == outcome::done));
     BOOST_TEST((ring.get() == "next"));
 }
 
-BOOST_AUTO_TEST_CASE(a_damaged_state_is_refused) {
+BOOST_AUTO_TEST_CASE(what_a_killed_reader_had_begun_does_not_count) {
+    own_ring ring(100);
+    ring.put("precious");
+    readers_side& side = ring.layout().readers;
+    side.tallies[~side.head & 1] = {UINT64_MAX, UINT64_MAX};
+    BOOST_TEST(ring->size() == 1U);
+    BOOST_TEST((ring.get() == "precious"));
+    BOOST_TEST(ring->size() == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(an_emptied_ring_goes_on_at_its_beginning) {
+    own_ring ring(8 << 20);
+    const std::string text(1000, 'x');
+    std::uint64_t largest = 0;
+    for (int i = 0; i != 50'000; ++i) {
+        ring.put(text);
+        ring.put("y");
+        BOOST_REQUIRE((ring.get() == text));
+        BOOST_REQUIRE((ring.get() == "y"));
+        largest = std::max(largest, ring_position(ring.layout().writers.tail).offset());
+    }
+    BOOST_TEST(largest > (std::uint64_t{1} << 19));
+    BOOST_TEST(largest < (std::uint64_t{2} << 20));
+    BOOST_TEST((ring.put(std::string(8 << 20, 'z')) == outcome::done));
+    BOOST_TEST((ring.get() == std::string(8 << 20, 'z')));
+}
+
+BOOST_AUTO_TEST_CASE(a_reader_killed_while_it_went_to_the_beginning_leaves_that_to_the_next) {
+    for (const bool reader_is_next : {false, true}) {
+        own_ring ring(2 << 20);
+        ring.put(std::string(3 << 19, 'x'));
+        ring_layout& layout = ring.layout();
+        const std::uint64_t tail = layout.writers.tail;
+        (void)ring.get();
+        BOOST_TEST(ring_position(layout.writers.tail).round() == 1U);
+        BOOST_TEST(ring_position(layout.readers.head).round() == 1U);
+        // As if only the tail had been moved.
+        layout.readers.head = layout.readers.tail_seen = layout.writers.head_seen =
+            tail ^ (layout.readers.head & 1) ^ (tail & 1) ^ 1;
+        BOOST_TEST(ring->size() == 0U);
+        if (reader_is_next) {
+            BOOST_TEST((ring.get() == std::nullopt));
+            BOOST_TEST(ring_position(layout.readers.head).round() == 1U);
+        } else {
+            // Has room when the skipped part counts no more.
+            const auto within = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+            BOOST_TEST((ring.put(std::string(1 << 20, 'y'), within) == outcome::done));
+            BOOST_TEST((ring.get() == std::string(1 << 20, 'y')));
+        }
+        BOOST_TEST(ring->size() == 0U);
+        BOOST_TEST((ring.put(std::string(2 << 20, 'z')) == outcome::done));
+        BOOST_TEST((ring.get() == std::string(2 << 20, 'z')));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_position_is_refused) {
     const auto damaged = [](auto&& damage) {
         own_ring ring(100);
         ring.put("1");
         ring.put("2");
-        ring_layout& layout = ring.layout();
-        damage(layout.states[layout.commit & 1]);
-        BOOST_CHECK_THROW((void)ring->counts(), bulkhead::error);
-        BOOST_CHECK_THROW(ring.put("3"), bulkhead::error);
-        BOOST_CHECK_THROW(ring.get(), bulkhead::error);
+        damage(ring.layout());
+        BOOST_CHECK_THROW((void)ring->size(), bulkhead::error);
         BOOST_CHECK_THROW(ring->close(), bulkhead::error);
+        BOOST_CHECK_THROW(ring.put(std::string(60, '3')), bulkhead::error);
+        BOOST_CHECK_THROW(ring.get(), bulkhead::error);
     };
-    damaged([](ring_state& state) { state.head = 112; });
-    damaged([](ring_state& state) { state.head = 1; });
-    damaged([](ring_state& state) { state.head = UINT64_MAX - 7; });
-    damaged([](ring_state& state) { state.used = 120; });
-    damaged([](ring_state& state) { state.used = 0; });
-    damaged([](ring_state& state) { state.put = 0; });
-    damaged([](ring_state& state) { state.got = 99; });
-    damaged([](ring_state& state) { state.closed = 2; });
+    constexpr std::uint64_t round = std::uint64_t{1} << 42;
+    const auto head_of = [](ring_layout& layout, std::uint64_t at) {
+        layout.readers.head = at;
+        layout.writers.head_seen = at;
+    };
+    damaged([&](ring_layout& layout) { head_of(layout, 112); });
+    damaged([&](ring_layout& layout) { head_of(layout, 40); });
+    damaged([&](ring_layout& layout) { head_of(layout, round); });
+    damaged([&](ring_layout& layout) { head_of(layout, UINT64_MAX - 7); });
+    damaged([](ring_layout& layout) { layout.readers.tail_seen = layout.writers.tail = 112; });
+    damaged(
+        [](ring_layout& layout) { layout.readers.tail_seen = layout.writers.tail = 2 * round; });
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_count_is_refused) {
+    for (const int which : {0, 1}) {
+        own_ring ring(100);
+        ring.put("1");
+        ring_layout& layout = ring.layout();
+        if (which == 0) layout.writers.put[layout.writers.tail & 1] = UINT64_MAX;
+        if (which == 1) layout.readers.tallies[layout.readers.head & 1].got = 99;
+        BOOST_CHECK_THROW((void)ring->size(), bulkhead::error);
+    }
+    own_ring ring(100);
+    ring.layout().writers.closed = 2;
+    BOOST_CHECK_THROW(ring.put("1"), bulkhead::error);
+    BOOST_CHECK_THROW(ring.get(), bulkhead::error);
+    BOOST_CHECK_THROW(ring->close(), bulkhead::error);
 }
 
 BOOST_AUTO_TEST_CASE(a_damaged_length_is_refused) {
@@ -269,17 +343,23 @@ BOOST_AUTO_TEST_CASE(a_damaged_length_is_refused) {
 
 BOOST_AUTO_TEST_CASE(a_damaged_lock_is_refused_and_one_of_nobody_is_not_waited_for) {
     own_ring ring(100);
-    std::byte before[sizeof(robust_mutex)];
-    std::memcpy(before, ring.memory(), sizeof before);
-    std::memset(ring.memory(), 0x5a, sizeof(robust_mutex));
+    std::byte* const locks = ring.memory();
+    constexpr std::size_t locks_bytes = 2 * sizeof(robust_mutex);
+    std::byte before[locks_bytes];
+    std::memcpy(before, locks, locks_bytes);
+    std::memset(locks, 0x5a, locks_bytes);
     BOOST_CHECK_THROW(ring.put("x"), bulkhead::error);
-    std::memcpy(ring.memory(), before, sizeof before);
+    BOOST_CHECK_THROW(ring.get(), bulkhead::error);
+    std::memcpy(locks, before, locks_bytes);
     BOOST_TEST((ring.put("x") == outcome::done));
     // A thread id beyond what the kernel gives.
     const std::uint32_t nobody = 0x3ffffff0;
-    std::memcpy(ring.memory(), &nobody, sizeof nobody);
+    std::memcpy(locks, &nobody, sizeof nobody);
+    std::memcpy(locks + sizeof(robust_mutex), &nobody, sizeof nobody);
+    BOOST_CHECK_THROW(ring.put("x", wait_for_ever), bulkhead::error);
     BOOST_CHECK_THROW(ring.get(wait_for_ever), bulkhead::error);
-    std::memcpy(ring.memory(), before, sizeof before);
+    std::memcpy(locks, before, locks_bytes);
+    BOOST_TEST((ring.get() == "x"));
 }
 
 BOOST_AUTO_TEST_CASE(random_bytes_are_refused_or_work_and_never_reach_beyond_the_memory) {
@@ -289,8 +369,8 @@ BOOST_AUTO_TEST_CASE(random_bytes_are_refused_or_work_and_never_reach_beyond_the
         own_ring ring(300);
         const auto before = static_cast<unsigned>(random() % 8);
         for (unsigned i = 0; i != before; ++i) ring.put(numbered(random() % 30, i));
-        // Behind the lock and the constants.
-        const std::size_t from = offsetof(ring_layout, commit);
+        // Behind the locks and the constants.
+        const std::size_t from = offsetof(ring_layout, writers);
         const auto count = static_cast<unsigned>(1 + random() % 20);
         for (unsigned i = 0; i != count; ++i) {
             ring.memory()[from + random() % (ring.bytes() - from)] =

@@ -2,7 +2,7 @@
 // killed at any instruction. Encoding, names and mappings are left to others.
 #pragma once
 
-#include "ring/ring_layout.hpp"
+#include "ring/ring_waiter.hpp"
 
 #include <bulkhead/detail/byte_sink.hpp>
 #include <bulkhead/detail/deadline.hpp>
@@ -16,12 +16,6 @@ namespace bulkhead::ring {
 using message = std::span<const std::byte>;
 
 enum class outcome : std::uint8_t { done, timed_out, closed };
-
-struct ring_counts {
-    std::uint64_t messages;
-    std::uint64_t unfinished;
-    bool closed;
-};
 
 /// A view of a ring's memory, which somebody else keeps mapped. All operations from any thread of
 /// any process. A memory that breaks the invariants makes them throw bulkhead::error.
@@ -51,15 +45,34 @@ public:
     void task_done();
     outcome join_tasks(detail::deadline until);
 
-    [[nodiscard]] ring_counts counts();
+    [[nodiscard]] bool closed() const;
+    /// Messages in it at some moment during the call, or a few more where others take them meanwhile.
+    [[nodiscard]] std::uint64_t size();
     [[nodiscard]] std::size_t capacity_bytes() const noexcept { return capacity_bytes_; }
     [[nodiscard]] ring_marks& marks() noexcept { return layout_.marks; }
 
 private:
-    [[nodiscard]] ring_state valid_state() const;
-    void commit(const ring_state& next) noexcept;
-    void append(ring_state& state, message bytes) noexcept;
-    bool take(ring_state& state, detail::byte_sink sink);
+    // Under the writers' lock:
+    [[nodiscard]] ring_position own_tail() const;
+    std::uint64_t room_for(std::uint64_t needed, ring_position tail);
+    void append(ring_position& tail, message bytes) noexcept;
+    void commit(ring_position tail, std::uint64_t put) noexcept;
+    bool pass_skip();
+    void want_space(std::uint64_t needed) noexcept;
+    // Under the readers' lock:
+    [[nodiscard]] ring_position own_head() const;
+    ring_position tail_beyond(ring_position head, bool newest);
+    bool skips(ring_position head) const noexcept;
+    void skip(ring_position head) noexcept;
+    bool take(ring_position& head, std::uint64_t& used, detail::byte_sink sink);
+    void commit(ring_position head, const readers_tally& tally) noexcept;
+    void restart();
+    void decide_writers_wake(pending_wake& writer, ring_position head) const;
+    // Which take the lock:
+    std::uint64_t put_count();
+    readers_tally taken();
+
+    [[nodiscard]] std::uint64_t used_bytes(ring_position head, ring_position tail) const;
     void copy_in(std::uint64_t at, const std::byte* from, std::size_t bytes) noexcept;
     void copy_out(std::uint64_t at, std::byte* to, std::size_t bytes) const noexcept;
     [[noreturn]] void fail_damaged(const char* why) const;
@@ -69,6 +82,8 @@ private:
     std::uint64_t capacity_bytes_;  ///< as checked; the shared ones are not believed twice
     std::uint64_t buffer_bytes_;
     const char* what_;
+    spin_habit writers_habit_;
+    spin_habit readers_habit_;
 };
 
 }  // namespace bulkhead::ring

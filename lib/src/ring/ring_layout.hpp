@@ -1,21 +1,29 @@
 // The byte ring's memory.
 //
-//   lock | data, space, tasks: wait channels | geometry | marks | commit | state 0, state 1 | buffer
+//   writers' lock | readers' lock | data, space, tasks: wait channels | geometry | marks |
+//   writers' side | readers' side | buffer
 //
 // A message is a 64-bit length and its bytes, padded to a multiple of 8; the buffer is one too, so a
-// length never wraps around its end, only bytes do.
+// length never wraps around its end, only bytes do. Messages lie from `head` to `tail`. Writers change
+// their side and the buffer's free part, under their lock; readers theirs, under the other: one writer
+// and one reader never wait for each other.
 //
-// Everything that changes is in two states, of which `commit` (its lowest bit) says which is valid:
+// A side is a position and two tallies, of which the position's lowest bit says which is valid:
 //
-//   valid state i --(lock owner writes state 1-i wholly, and message bytes outside of what state i
-//                    calls used)--> still valid state i --(commit + 1: the one store that counts)-->
-//   valid state 1-i
+//   position p, tally i --(lock owner writes tally 1-i wholly; a writer also message bytes behind p)-->
+//   still p and i --(the position is stored: the one store that counts)--> position q, tally 1-i
 //
-// Whoever gets the lock, from a living or a dead owner, finds the state before or after an operation
-// and never one between; there is nothing to repair. Invariants of a valid state:
-//   head < buffer_bytes, used <= buffer_bytes, both multiples of 8; head = 0 when used = 0
-//   put - got = number of messages in [head, head + used); used = 0 exactly when it is 0
-//   unfinished <= put
+// Whoever gets the lock, from a living or a dead owner, finds the side before or after an operation
+// and never one between; there is nothing to repair. Invariants, for what is read under both locks:
+//   head and tail are less than one round of the buffer apart, or exactly one
+//   put - got = number of messages between them
+//   done <= put
+// Each side may look at the other's position without its lock, and keeps what it saw: that is never
+// ahead of the truth, so a writer sees no more room, and a reader no more messages, than there are.
+//
+// A reader that empties the buffer, and gets the other lock too without waiting, may have the writers go on
+// at the beginning: it leaves skip_to_begin at the tail and moves the tail, then the head. Killed in
+// between, it leaves the latter to whoever is at the head next.
 #pragma once
 
 #include "ring/robust_mutex.hpp"
@@ -27,17 +35,68 @@
 
 namespace bulkhead::ring {
 
-struct alignas(64) ring_state {
-    std::uint64_t head;        ///< where the oldest message begins
-    std::uint64_t used;        ///< bytes from there on that hold messages
-    std::uint64_t put;         ///< messages ever put
-    std::uint64_t got;         ///< messages ever taken
-    std::uint64_t unfinished;  ///< messages put, and not yet reported by task_done
-    std::uint32_t closed;      ///< 0 or 1; never goes back
+/// Where in the buffer, in which round through it, and which tally goes with it: one word.
+class ring_position {
+public:
+    ring_position() = default;
+    explicit ring_position(std::uint64_t word) noexcept : word_(word) {}
+
+    [[nodiscard]] std::uint64_t word() const noexcept { return word_; }
+    [[nodiscard]] std::uint64_t offset() const noexcept { return word_ & offset_mask; }
+    [[nodiscard]] std::uint64_t round() const noexcept { return word_ >> offset_bits; }
+    [[nodiscard]] unsigned tally() const noexcept { return word_ & 1; }
+    [[nodiscard]] bool is_at(ring_position other) const noexcept {
+        return ((word_ ^ other.word_) & ~std::uint64_t{tally_mask}) == 0;
+    }
+    /// `bytes`: a multiple of 8, at most buffer_bytes.
+    [[nodiscard]] ring_position after(std::uint64_t bytes,
+                                      std::uint64_t buffer_bytes) const noexcept {
+        const std::uint64_t offset = this->offset() + bytes;
+        return offset < buffer_bytes ? ring_position(word_ + bytes)
+                                     : begin_of_next(offset - buffer_bytes);
+    }
+    [[nodiscard]] ring_position next_begin() const noexcept { return begin_of_next(0); }
+    [[nodiscard]] ring_position with_other_tally() const noexcept {
+        return ring_position(word_ ^ 1);
+    }
+
+private:
+    static constexpr unsigned offset_bits = 42;
+    static constexpr std::uint64_t tally_mask = 7;  // offsets are multiples of 8
+    static constexpr std::uint64_t offset_mask =
+        ((std::uint64_t{1} << offset_bits) - 1) & ~tally_mask;
+
+    [[nodiscard]] ring_position begin_of_next(std::uint64_t offset) const noexcept {
+        return ring_position(((round() + 1) << offset_bits) | offset | (word_ & tally_mask));
+    }
+
+    std::uint64_t word_ = 0;
+};
+
+/// In the place of a length: the next message begins at the beginning of the buffer.
+inline constexpr std::uint64_t skip_to_begin = UINT64_MAX;
+
+struct alignas(64) writers_side {
+    std::atomic<std::uint64_t> tail;
+    std::atomic<std::uint64_t> head_seen;     ///< under the lock
+    std::uint64_t put[2];                     ///< tallies: messages ever put
+    std::atomic<std::uint64_t> space_wanted;  ///< a hint: free bytes that make waking a writer pay
+    std::atomic<std::uint32_t> closed;        ///< 0 or 1; set under the lock, and never goes back
     std::uint32_t reserved;
 };
-static_assert(sizeof(ring_state) == 64);
-static_assert(offsetof(ring_state, closed) == 40);
+static_assert(sizeof(writers_side) == 64);
+
+struct readers_tally {
+    std::uint64_t got;   ///< messages ever taken
+    std::uint64_t done;  ///< messages reported by task_done
+};
+
+struct alignas(64) readers_side {
+    std::atomic<std::uint64_t> head;
+    std::atomic<std::uint64_t> tail_seen;  ///< under the lock
+    readers_tally tallies[2];
+};
+static_assert(sizeof(readers_side) == 64);
 
 /// Written by the maker, then constant.
 struct alignas(64) ring_geometry {
@@ -55,20 +114,19 @@ struct alignas(64) ring_marks {
 static_assert(sizeof(ring_marks) == 64);
 
 struct ring_layout {
-    robust_mutex lock;
+    robust_mutex writers_lock;
+    robust_mutex readers_lock;
     wait_channel data;
     wait_channel space;
     wait_channel tasks;
     ring_geometry geometry;
     ring_marks marks;
-    alignas(64) std::atomic<std::uint32_t> commit;
-    std::uint64_t
-        space_wanted;  ///< a hint, under the lock: free bytes that make waking a writer pay
-    ring_state states[2];
+    writers_side writers;
+    readers_side readers;
 };
 static_assert(sizeof(ring_layout) == 576);
-static_assert(offsetof(ring_layout, geometry) == 256);
-static_assert(offsetof(ring_layout, commit) == 384);
-static_assert(offsetof(ring_layout, states) == 448);
+static_assert(offsetof(ring_layout, geometry) == 320);
+static_assert(offsetof(ring_layout, writers) == 448);
+static_assert(offsetof(ring_layout, readers) == 512);
 
 }  // namespace bulkhead::ring

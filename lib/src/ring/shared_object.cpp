@@ -21,7 +21,7 @@ namespace bulkhead::ring {
 namespace {
 
 constexpr std::uint64_t magic_word = 0x31306b6c75623a42;
-constexpr std::uint32_t layout_version = 1;
+constexpr std::uint32_t layout_version = 2;
 constexpr std::uint32_t abi_word = (sizeof(void*) << 16) | sizeof(pthread_mutex_t);
 /// Of several processes that create, open and remove one name in a loop, each gets it by then.
 constexpr int open_or_create_attempts_max = 1000;

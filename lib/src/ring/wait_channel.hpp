@@ -1,17 +1,19 @@
 // How processes sleep until something in shared memory changes, without a system call while nobody
 // sleeps, and without counting sleepers in a way that one who is killed could spoil.
 //
-//   waiter, under the lock:  looks, finds nothing; takes a ticket (registered + 1, and the sequence)
-//   waiter, lock released:   sleeps while the sequence is the ticket's, at most a heartbeat
-//   waker, under the lock:   changes the state; pending() tells whether anybody registered who is not
-//                            known to be gone
-//   waker, lock released:    sequence + 1, wakes; if nobody was there, writes down that everybody who
-//                            had registered by then is awake or dead (cleared)
+//   waiter:  looks, finds nothing; takes a ticket (the sequence, then registered + 1); looks once more,
+//            unless the lock that it looks under is the waker's too; releases its lock
+//   waiter:  sleeps while the sequence is the ticket's, at most a heartbeat
+//   waker:   changes the state; pending() tells whether anybody registered who is not known to be gone
+//   waker, lock released:  sequence + 1, wakes; if nobody was there, writes down that everybody who had
+//            registered by then is awake or dead (cleared)
 //
-// Who registers later is not covered by `cleared`, and who registered earlier and does not sleep yet
-// sees a changed sequence and does not sleep: so no wake-up is lost between these steps. One is lost
-// when the process that was woken is killed before it acts, or a waker between its change and its
-// wake; for these, every sleep ends after a heartbeat, and the waiter looks again.
+// Where they share no lock, a sequentially consistent fence stands between the change and pending(),
+// and registering is one: so the waiter's second look sees the change, or pending() sees the waiter. Who
+// registers later is not covered by `cleared`. Who registered earlier has its ticket from before the
+// waker's sequence + 1, and if it does not sleep yet, it will not: no wake-up is lost between these
+// steps. One is lost when the process that was woken is killed before it acts, or a waker between its
+// change and its wake; for these, every sleep ends after a heartbeat, and the waiter looks again.
 #pragma once
 
 #include "os/futex.hpp"
@@ -35,10 +37,13 @@ public:
         std::uint32_t sequence;
     };
 
-    /// Under the lock.
     [[nodiscard]] ticket enlist() noexcept {
-        registered_.fetch_add(1, std::memory_order_relaxed);
-        return {sequence_.load(std::memory_order_relaxed)};
+        const std::uint32_t sequence = sequence_.load(std::memory_order_relaxed);
+        // Sequentially consistent: partner of the fence between a change and pending(). Release: the
+        // load above comes before whoever sees this registration increments the sequence.
+        registered_.fetch_add(1, std::memory_order_seq_cst);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        return {sequence};
     }
 
     /// Without the lock. Returns when woken, at the deadline, at a heartbeat, or without a reason.
@@ -47,19 +52,19 @@ public:
         os::futex_wait(sequence_, mine.sequence, std::min(until, beat), os::futex_scope::shared);
     }
 
-    /// Under the lock: whether there may be sleepers.
+    /// After the change: whether there may be sleepers.
     [[nodiscard]] bool pending() const noexcept {
         return registered() != cleared_.load(std::memory_order_relaxed);
     }
 
-    /// Under the lock: what wake() wants to know.
+    /// After the change: what wake() wants to know.
     [[nodiscard]] std::uint32_t registered() const noexcept {
-        return registered_.load(std::memory_order_relaxed);
+        return registered_.load(std::memory_order_acquire);
     }
 
     /// Without the lock, after the change.
     void wake(std::uint32_t registered_at_change, int count) noexcept {
-        sequence_.fetch_add(1, std::memory_order_relaxed);
+        sequence_.fetch_add(1, std::memory_order_acq_rel);
         if (os::futex_wake(sequence_, count, os::futex_scope::shared) == 0) {
             cleared_.store(registered_at_change, std::memory_order_relaxed);
         }
@@ -72,10 +77,9 @@ private:
 };
 static_assert(sizeof(wait_channel) == 64);
 
-/// A wake-up decided under the lock and given after it.
+/// A wake-up decided under the lock, after the change, and given without it.
 class pending_wake {
 public:
-    /// Under the lock.
     void decide(wait_channel& channel, int count = 1) noexcept {
         if (!channel.pending()) return;
         channel_ = &channel;
