@@ -240,7 +240,7 @@ BOOST_AUTO_TEST_CASE(what_a_killed_reader_had_begun_does_not_count) {
     own_ring ring(100);
     ring.put("precious");
     readers_side& side = ring.layout().readers;
-    side.tallies[~side.head & 1] = {UINT64_MAX, UINT64_MAX};
+    side.got[~side.head & 1] = UINT64_MAX;
     BOOST_TEST(ring->size() == 1U);
     BOOST_TEST((ring.get() == "precious"));
     BOOST_TEST(ring->size() == 0U);
@@ -297,7 +297,6 @@ BOOST_AUTO_TEST_CASE(a_damaged_position_is_refused) {
         ring.put("1");
         ring.put("2");
         damage(ring.layout());
-        BOOST_CHECK_THROW((void)ring->size(), bulkhead::error);
         BOOST_CHECK_THROW(ring->close(), bulkhead::error);
         BOOST_CHECK_THROW(ring.put(std::string(60, '3')), bulkhead::error);
         BOOST_CHECK_THROW(ring.get(), bulkhead::error);
@@ -322,7 +321,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_count_is_refused) {
         ring.put("1");
         ring_layout& layout = ring.layout();
         if (which == 0) layout.writers.put[layout.writers.tail & 1] = UINT64_MAX;
-        if (which == 1) layout.readers.tallies[layout.readers.head & 1].got = 99;
+        if (which == 1) layout.readers.got[layout.readers.head & 1] = 99;
         BOOST_CHECK_THROW((void)ring->size(), bulkhead::error);
     }
     own_ring ring(100);

@@ -11,7 +11,9 @@
 #include <bulkhead/detail/deadline.hpp>
 #include <bulkhead/detail/handle.hpp>
 #include <bulkhead/detail/queue_core.hpp>
+#include <bulkhead/error.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -37,13 +39,102 @@ struct queue_options {
     std::optional<std::size_t> capacity_bytes;
 };
 
+namespace detail {
+/// Whose messages can be filled and read in the queue's own memory, which is aligned to 8 bytes.
+template <class T>
+concept lendable = travels_as_content<T> && alignof(typename T::value_type) <= 8;
+}  // namespace detail
+
+/// Room for a message in the queue's own memory: fill it, then put(). From queue::loan(). A contiguous
+/// range of `Element`s, which are not initialised.
+///
+/// Until it ends, this thread has the queue for putting to itself: other writers wait, readers do not. So it
+/// is for large messages and short times, for the scope and the thread that made it. If it ends without
+/// put(), or its process dies, there is no message, and the next writer goes on.
+template <class Element>
+class loaned_message {
+public:
+    explicit loaned_message(detail::queue_hold hold) noexcept : hold_(std::move(hold)) {}
+    loaned_message(const loaned_message&) = delete;
+    loaned_message& operator=(const loaned_message&) = delete;
+
+    [[nodiscard]] Element* data() const noexcept { return elements().data(); }
+    [[nodiscard]] std::size_t size() const noexcept { return elements().size(); }
+    [[nodiscard]] Element* begin() const noexcept { return data(); }
+    [[nodiscard]] Element* end() const noexcept { return data() + size(); }
+    [[nodiscard]] Element& operator[](std::size_t index) const noexcept {
+        return elements()[index];
+    }
+
+    /// All of it is a message now; data() ends. Throws usage_error the second time, and in another thread
+    /// or process than made it.
+    void put() { put(size()); }
+    /// The first `count` elements of it. usage_error for more than there are.
+    void put(std::size_t count) {
+        if (!hold_.holds()) throw usage_error("bulkhead: a loaned message was put already");
+        if (count > size()) {
+            throw usage_error("bulkhead: of a loan of " + std::to_string(size()) + " elements " +
+                              std::to_string(count) + " are put");
+        }
+        hold_.put(count * sizeof(Element));
+    }
+
+private:
+    [[nodiscard]] std::span<Element> elements() const noexcept {
+        const auto bytes = hold_.bytes();
+        return {reinterpret_cast<Element*>(bytes.data()), bytes.size() / sizeof(Element)};
+    }
+
+    detail::queue_hold hold_;
+};
+
+/// A message, read in the queue's own memory. From queue::borrow(). A contiguous range of `Element`s.
+///
+/// Until it ends, this thread has the queue for getting to itself: other readers wait, writers do not. So it
+/// is for short times, for the scope and the thread that made it. The message is taken when it ends; if its
+/// process dies before, it is still there, and the next reader gets it.
+template <class Element>
+class borrowed_message {
+public:
+    explicit borrowed_message(detail::queue_hold hold) noexcept : hold_(std::move(hold)) {}
+    ~borrowed_message() {
+        try {
+            if (hold_.holds()) hold_.take();
+        } catch (...) {  // damaged memory, or another thread's: whoever is next will be told
+        }
+    }
+    borrowed_message(const borrowed_message&) = delete;
+    borrowed_message& operator=(const borrowed_message&) = delete;
+
+    [[nodiscard]] const Element* data() const noexcept { return elements().data(); }
+    [[nodiscard]] std::size_t size() const noexcept { return elements().size(); }
+    [[nodiscard]] const Element* begin() const noexcept { return data(); }
+    [[nodiscard]] const Element* end() const noexcept { return data() + size(); }
+    [[nodiscard]] const Element& operator[](std::size_t index) const noexcept {
+        return elements()[index];
+    }
+
+    /// Takes it before its end; data() ends. Throws usage_error in another thread or process than made it.
+    void release() {
+        if (hold_.holds()) hold_.take();
+    }
+
+private:
+    [[nodiscard]] std::span<const Element> elements() const noexcept {
+        const auto bytes = hold_.bytes();
+        return {reinterpret_cast<const Element*>(bytes.data()), bytes.size() / sizeof(Element)};
+    }
+
+    detail::queue_hold hold_;
+};
+
 /// First in, first out, bounded in bytes, for any number of writing and reading threads of any
 /// number of processes of one user. A copy is a handle of the same queue, and so is what a task or
 /// process gets when the queue is its argument. Constness is the handle's: every operation is const.
 ///
 /// Any of these processes may be killed at any instant: nobody hangs and the queue stays whole.
 /// Every message whose `put` returned is received once; one whose `put` was cut short, once or not
-/// at all; one that a killed reader had taken inside `get` may be lost with it. The order of one
+/// at all; one that a killed reader had taken inside `get` may be lost with it (not so inside `borrow`). The order of one
 /// writer is kept. Waiters are not served in a row: a writer of large messages may be overtaken by
 /// writers of small ones.
 ///
@@ -155,6 +246,55 @@ public:
         return value;
     }
 
+    /// Room for a message of `count` elements in the queue's own memory, for strings and vectors of numbers:
+    /// what is large needs no copy on its way in. Waits while the queue is full, or lent to another; throws
+    /// as put(). usage_error when this thread has a loan of this queue already.
+    [[nodiscard]] auto loan(std::size_t count) const
+    requires detail::lendable<T>
+    {
+        return loaned_message<typename T::value_type>(lend_until(count, detail::wait_for_ever));
+    }
+    /// nullopt when there is no room now.
+    [[nodiscard]] auto try_loan(std::size_t count) const
+    requires detail::lendable<T>
+    {
+        return if_held<loaned_message<typename T::value_type>>(
+            lend_until(count, detail::wait_not_at_all));
+    }
+    /// nullopt when there was no room within `limit`.
+    template <class Rep, class Period>
+    [[nodiscard]] auto loan_for(std::size_t count,
+                                const std::chrono::duration<Rep, Period>& limit) const
+    requires detail::lendable<T>
+    {
+        return if_held<loaned_message<typename T::value_type>>(
+            lend_until(count, detail::deadline_after(limit)));
+    }
+
+    /// The next message, in the queue's own memory, for strings and vectors of numbers. Waits for one, or
+    /// until it is no other's; throws as get(). usage_error when this thread has borrowed from this queue
+    /// already.
+    [[nodiscard]] auto borrow() const
+    requires detail::lendable<T>
+    {
+        return borrowed_message<typename T::value_type>(borrow_until(detail::wait_for_ever, true));
+    }
+    /// nullopt when there is no message to be had now, for whatever reason.
+    [[nodiscard]] auto try_borrow() const
+    requires detail::lendable<T>
+    {
+        return if_held<borrowed_message<typename T::value_type>>(
+            borrow_until(detail::wait_not_at_all, false));
+    }
+    /// nullopt when none came within `limit`; throws queue_closed as get() does.
+    template <class Rep, class Period>
+    [[nodiscard]] auto borrow_for(const std::chrono::duration<Rep, Period>& limit) const
+    requires detail::lendable<T>
+    {
+        return if_held<borrowed_message<typename T::value_type>>(
+            borrow_until(detail::deadline_after(limit), true));
+    }
+
     /// No more puts, here or anywhere; readers get what is there. Closing twice is no mistake.
     void close() const { core_.close(); }
     [[nodiscard]] bool closed() const { return core_.closed(); }
@@ -236,6 +376,34 @@ private:
         values.reserve(count);
         for (std::size_t i = 0; i != count; ++i) values.push_back(batch.at<T>(i));
         return values;
+    }
+
+    template <class Message>
+    static std::optional<Message> if_held(detail::queue_hold hold) {
+        if (!hold.holds()) return std::nullopt;
+        return std::optional<Message>(std::in_place, std::move(hold));
+    }
+
+    detail::queue_hold lend_until(std::size_t count, detail::deadline until) const {
+        constexpr std::size_t element_bytes = sizeof(typename T::value_type);
+        detail::queue_hold hold;
+        // One more than fits is refused as any number that does not.
+        const std::size_t count_max = core_.capacity_bytes() / element_bytes + 1;
+        core_.lend(std::min(count, count_max) * element_bytes, until, hold);
+        return hold;
+    }
+
+    detail::queue_hold borrow_until(detail::deadline until, bool throws_when_drained) const {
+        detail::queue_hold hold;
+        const auto how = core_.borrow(until, hold);
+        if (throws_when_drained && how == detail::queue_core::received::nothing_ever_more) {
+            core_.throw_drained();
+        }
+        if (hold.holds() && hold.bytes().size() % sizeof(typename T::value_type) != 0) {
+            hold.take();
+            detail::throw_bad_value("a message that ends within an element");
+        }
+        return hold;
     }
 
     detail::queue_core core_;

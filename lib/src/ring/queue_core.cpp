@@ -38,6 +38,18 @@ shared_object::initializer make_ring(std::size_t capacity_bytes) {
     };
 }
 
+queue_core::received to_received(ring::outcome how) {
+    switch (how) {
+        case ring::outcome::done:
+            return queue_core::received::message;
+        case ring::outcome::timed_out:
+            return queue_core::received::nothing_yet;
+        case ring::outcome::closed:
+            break;
+    }
+    return queue_core::received::nothing_ever_more;
+}
+
 ring::object_type queue_of(type_tag type) { return {object_kind::queue, type}; }
 
 }  // namespace
@@ -51,6 +63,32 @@ public:
     std::shared_ptr<shared_object> object;
     byte_ring messages;
 };
+
+class queue_hold::held {
+public:
+    explicit held(std::shared_ptr<queue_core::state> from) : of(std::move(from)) {}
+
+    std::shared_ptr<queue_core::state> of;  // outlives the hold
+    ring::ring_hold hold;
+};
+
+queue_hold::queue_hold() = default;
+queue_hold::~queue_hold() = default;
+queue_hold::queue_hold(queue_hold&&) noexcept = default;
+
+std::span<std::byte> queue_hold::bytes() const noexcept {
+    return held_ ? held_->hold.bytes() : std::span<std::byte>();
+}
+
+void queue_hold::put(std::size_t bytes) {
+    held_->of->messages.put(held_->hold, bytes);
+    held_.reset();
+}
+
+void queue_hold::take() {
+    held_->of->messages.take(held_->hold);
+    held_.reset();
+}
 
 queue_core queue_core::make(std::optional<std::size_t> capacity_bytes, type_tag type) {
     const std::size_t bytes = checked_capacity(capacity_bytes, capacity_bytes_anonymous);
@@ -114,11 +152,28 @@ bool queue_core::put(std::span<const std::byte> message, deadline until) const {
 std::size_t queue_core::put_several(std::span<const std::span<const std::byte>> messages,
                                     deadline until) const {
     std::size_t count = 0;
-    if (state_->messages.put(messages, until, count) == ring::outcome::closed) {
-        throw queue_closed("bulkhead: put on " + state_->object->description() +
-                           ", which has been closed");
-    }
+    if (state_->messages.put(messages, until, count) == ring::outcome::closed) throw_closed();
     return count;
+}
+
+bool queue_core::lend(std::size_t bytes, deadline until, queue_hold& to) const {
+    auto held = std::make_unique<queue_hold::held>(state_);
+    const auto how = state_->messages.lend(bytes, until, held->hold);
+    if (how == ring::outcome::closed) throw_closed();
+    if (how == ring::outcome::done) to.held_ = std::move(held);
+    return to.holds();
+}
+
+queue_core::received queue_core::borrow(deadline until, queue_hold& to) const {
+    auto held = std::make_unique<queue_hold::held>(state_);
+    const auto how = to_received(state_->messages.borrow(until, held->hold));
+    if (how == received::message) to.held_ = std::move(held);
+    return how;
+}
+
+void queue_core::throw_closed() const {
+    throw queue_closed("bulkhead: put on " + state_->object->description() +
+                       ", which has been closed");
 }
 
 queue_core::received queue_core::get(byte_sink sink, deadline until) const {
@@ -128,15 +183,7 @@ queue_core::received queue_core::get(byte_sink sink, deadline until) const {
 
 queue_core::received queue_core::get_several(byte_sink sink, std::size_t count_max, deadline until,
                                              std::size_t& count) const {
-    switch (state_->messages.get(sink, count_max, until, count)) {
-        case ring::outcome::done:
-            return received::message;
-        case ring::outcome::timed_out:
-            return received::nothing_yet;
-        case ring::outcome::closed:
-            break;
-    }
-    return received::nothing_ever_more;
+    return to_received(state_->messages.get(sink, count_max, until, count));
 }
 
 void queue_core::throw_drained() const {

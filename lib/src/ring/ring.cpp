@@ -29,6 +29,20 @@ constexpr std::uint64_t restart_from = std::uint64_t{1} << 20;
 constexpr std::uint64_t padded(std::uint64_t bytes) { return (bytes + 7) / 8 * 8; }
 constexpr std::uint64_t slot_bytes(std::uint64_t bytes) { return length_bytes + padded(bytes); }
 
+/// The tally that goes with a position, which others may move meanwhile.
+std::uint64_t tally_of(const std::atomic<std::uint64_t>& position,
+                       const std::atomic<std::uint64_t> (&tallies)[2]) noexcept {
+    constexpr int attempts_max = 100;
+    std::uint64_t tally = 0;
+    for (int attempt = 0; attempt != attempts_max; ++attempt) {
+        const std::uint64_t before = position.load(std::memory_order_acquire);
+        // Acquire: if it is the next but one already, the position has moved for us too.
+        tally = tallies[before & 1].load(std::memory_order_acquire);
+        if (position.load(std::memory_order_relaxed) == before) break;
+    }
+    return tally;
+}
+
 }  // namespace
 
 std::size_t byte_ring::body_bytes(std::size_t capacity_bytes) noexcept {
@@ -92,7 +106,7 @@ void byte_ring::copy_out(std::uint64_t at, std::byte* to, std::size_t bytes) con
 // ---- the writers' side
 
 ring_position byte_ring::own_tail() const {
-    // Acquire: partner is the release in commit(), of a dead owner whom no unlock follows.
+    // Acquire: partner is the release in commit_tail(), of a dead owner whom no unlock follows.
     return ring_position(layout_.writers.tail.load(std::memory_order_acquire));
 }
 
@@ -101,7 +115,7 @@ std::uint64_t byte_ring::room_for(std::uint64_t needed, ring_position tail) {
     std::uint64_t room =
         buffer_bytes_ - used_bytes(ring_position(seen.load(std::memory_order_acquire)), tail);
     if (room >= needed) return room;
-    // Acquire: what lies before the head has been read. Partner: the release in commit().
+    // Acquire: what lies before the head has been read. Partner: the release in commit_head().
     const std::uint64_t head = layout_.readers.head.load(std::memory_order_acquire);
     room = buffer_bytes_ - used_bytes(ring_position(head), tail);
     seen.store(head, std::memory_order_release);
@@ -115,22 +129,39 @@ void byte_ring::append(ring_position& tail, message bytes) noexcept {
     tail = tail.after(slot_bytes(length), buffer_bytes_);
 }
 
-void byte_ring::commit(ring_position tail, std::uint64_t put) noexcept {
-    const ring_position next = tail.with_other_tally();
+void byte_ring::commit_tail(ring_position from, ring_position to, std::uint64_t count) noexcept {
+    writers_side& side = layout_.writers;
+    const std::uint64_t put = side.put[from.tally()].load(std::memory_order_relaxed) + count;
+    const ring_position next = to.with_tally(1 - from.tally());
     BULKHEAD_KILL_POINT("ring.copied");
-    layout_.writers.put[next.tally()] = put;
+    side.put[next.tally()].store(put, std::memory_order_release);  // partner: tally_of()
     BULKHEAD_KILL_POINT("ring.state_written");
     // Release: the tally and the messages' bytes are there before they count. Partners: own_tail() of
     // whoever has the lock next, and tail_beyond().
-    layout_.writers.tail.store(next.word(), std::memory_order_release);
+    side.tail.store(next.word(), std::memory_order_release);
     BULKHEAD_KILL_POINT("ring.committed");
     std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
+}
+
+void byte_ring::end_put(operation_lock& lock, std::uint64_t room) noexcept {
+    pending_wake reader;
+    pending_wake next_writer;
+    reader.decide(layout_.data);
+    if (room >= layout_.writers.space_wanted.load(std::memory_order_relaxed)) {
+        next_writer.decide(layout_.space);
+    }
+    BULKHEAD_KILL_POINT("ring.decided");
+    lock.release();
+    BULKHEAD_KILL_POINT("ring.unlocked");
+    reader.give();
+    next_writer.give();
+    BULKHEAD_KILL_POINT("ring.woken");
 }
 
 bool byte_ring::pass_skip() {
     const auto at_skip = [&] {
         const ring_position head = own_head();
-        return used_bytes(head, own_tail()) != 0 && skips(head);
+        return used_bytes(head, own_tail()) != 0 && length_at(head) == skip_to_begin;
     };
     if (!at_skip()) return false;
     const robust_guard readers(layout_.readers_lock, detail::wait_not_at_all, what_);
@@ -147,45 +178,16 @@ void byte_ring::want_space(std::uint64_t needed) noexcept {
                  std::memory_order_relaxed);
 }
 
-outcome byte_ring::put(std::span<const message> messages, deadline until, std::size_t& count) {
-    count = 0;
-    const std::size_t first_bytes = messages.front().size();
-    if (first_bytes > capacity_bytes_) {
-        throw std::length_error("bulkhead: a message of " + std::to_string(first_bytes) +
-                                " bytes does not fit into " + what_ + ", whose capacity is " +
-                                std::to_string(capacity_bytes_) + " bytes");
-    }
-    const std::uint64_t needed = slot_bytes(first_bytes);
+outcome byte_ring::await_room(std::uint64_t needed, deadline until, operation_lock& lock,
+                              ring_position& tail, std::uint64_t& room) {
     ring_waiter wait(layout_.readers.head, writers_habit_, until);
     for (;;) {
-        operation_lock lock(layout_.writers_lock, until, what_);
-        if (!lock) return outcome::timed_out;
+        if (!lock && !lock.acquire(layout_.writers_lock, until, what_)) return outcome::timed_out;
         BULKHEAD_KILL_POINT("ring.locked");
-        ring_position tail = own_tail();
+        tail = own_tail();
         if (closed()) return outcome::closed;
-        std::uint64_t room = room_for(needed, tail);
-        if (room >= needed) {
-            const std::uint64_t put = layout_.writers.put[tail.tally()];
-            while (count != messages.size() && messages[count].size() <= capacity_bytes_ &&
-                   room >= slot_bytes(messages[count].size())) {
-                room -= slot_bytes(messages[count].size());
-                append(tail, messages[count++]);
-            }
-            commit(tail, put + count);
-            pending_wake reader;
-            pending_wake next_writer;
-            reader.decide(layout_.data);
-            if (room >= layout_.writers.space_wanted.load(std::memory_order_relaxed)) {
-                next_writer.decide(layout_.space);
-            }
-            BULKHEAD_KILL_POINT("ring.decided");
-            lock.release();
-            BULKHEAD_KILL_POINT("ring.unlocked");
-            reader.give();
-            next_writer.give();
-            BULKHEAD_KILL_POINT("ring.woken");
-            return outcome::done;
-        }
+        room = room_for(needed, tail);
+        if (room >= needed) return outcome::done;
         if (wait.sleeps_next()) {
             if (pass_skip()) continue;
             want_space(needed);
@@ -193,6 +195,51 @@ outcome byte_ring::put(std::span<const message> messages, deadline until, std::s
         const auto fits = [&] { return room_for(needed, tail) >= needed; };
         if (!wait.pause(lock, layout_.space, fits)) return outcome::timed_out;
     }
+}
+
+void byte_ring::refuse_too_large(std::size_t bytes) const {
+    if (bytes <= capacity_bytes_) return;
+    throw std::length_error("bulkhead: a message of " + std::to_string(bytes) +
+                            " bytes does not fit into " + what_ + ", whose capacity is " +
+                            std::to_string(capacity_bytes_) + " bytes");
+}
+
+outcome byte_ring::put(std::span<const message> messages, deadline until, std::size_t& count) {
+    count = 0;
+    refuse_too_large(messages.front().size());
+    operation_lock lock;
+    ring_position tail;
+    std::uint64_t room = 0;
+    const auto how = await_room(slot_bytes(messages.front().size()), until, lock, tail, room);
+    if (how != outcome::done) return how;
+    ring_position end = tail;
+    while (count != messages.size() && messages[count].size() <= capacity_bytes_ &&
+           room >= slot_bytes(messages[count].size())) {
+        room -= slot_bytes(messages[count].size());
+        append(end, messages[count++]);
+    }
+    commit_tail(tail, end, count);
+    end_put(lock, room);
+    return outcome::done;
+}
+
+outcome byte_ring::lend(std::size_t bytes, deadline until, ring_hold& to) {
+    refuse_too_large(bytes);
+    std::uint64_t room = 0;
+    const auto how = await_room(slot_bytes(bytes), until, to.lock_, to.at_, room);
+    if (how == outcome::done) hold(to, bytes);
+    return how;
+}
+
+void byte_ring::put(ring_hold& lent, std::size_t bytes) {
+    refuse_foreign(layout_.writers_lock);
+    const ring_position tail = lent.at_;
+    const std::uint64_t room = room_for(slot_bytes(bytes), tail);
+    const std::uint64_t length = std::min<std::uint64_t>(bytes, lent.bytes_.size());
+    copy_in(tail.offset(), reinterpret_cast<const std::byte*>(&length), length_bytes);
+    if (lent.copy_) copy_in(tail.offset() + length_bytes, lent.copy_.get(), length);
+    commit_tail(tail, tail.after(slot_bytes(length), buffer_bytes_), 1);
+    end_put(lent.lock_, room - std::min(room, slot_bytes(length)));
 }
 
 void byte_ring::close() {
@@ -217,13 +264,6 @@ bool byte_ring::closed() const {
     return closed != 0;
 }
 
-std::uint64_t byte_ring::put_count() {
-    const operation_lock lock(layout_.writers_lock, detail::wait_for_ever, what_);
-    const ring_position tail = own_tail();
-    (void)room_for(0, tail);  // refuses damaged memory
-    return layout_.writers.put[tail.tally()];
-}
-
 // ---- the readers' side
 
 ring_position byte_ring::own_head() const {
@@ -235,32 +275,36 @@ ring_position byte_ring::tail_beyond(ring_position head, bool newest) {
     auto& seen = layout_.readers.tail_seen;
     const ring_position before(seen.load(std::memory_order_acquire));
     if (!newest && !head.is_at(before)) return before;
-    // Acquire: the messages before it are there. Partner: the release in commit().
+    // Acquire: the messages before it are there. Partner: the release in commit_tail().
     const std::uint64_t tail = layout_.writers.tail.load(std::memory_order_acquire);
     seen.store(tail, std::memory_order_release);
     return ring_position(tail);
 }
 
-bool byte_ring::skips(ring_position head) const noexcept {
+std::uint64_t byte_ring::length_at(ring_position at) const noexcept {
     std::uint64_t length = 0;
-    copy_out(head.offset(), reinterpret_cast<std::byte*>(&length), length_bytes);
-    return length == skip_to_begin;
+    copy_out(at.offset(), reinterpret_cast<std::byte*>(&length), length_bytes);
+    return length;
+}
+
+std::uint64_t byte_ring::checked_length_at(ring_position head, std::uint64_t used) const {
+    const std::uint64_t length = length_at(head);
+    if (length > capacity_bytes_ || slot_bytes(length) > used) {
+        fail_damaged("a message reaches beyond what is in use");
+    }
+    return length;
 }
 
 void byte_ring::skip(ring_position head) noexcept {
     // First, as it must not be behind the head.
     const std::uint64_t tail = layout_.writers.tail.load(std::memory_order_acquire);
     layout_.readers.tail_seen.store(tail, std::memory_order_release);
-    commit(head.next_begin(), layout_.readers.tallies[head.tally()]);
+    commit_head(head, head.next_begin(), 0);
 }
 
 bool byte_ring::take(ring_position& head, std::uint64_t& used, detail::byte_sink sink) {
-    std::uint64_t length = 0;
-    copy_out(head.offset(), reinterpret_cast<std::byte*>(&length), length_bytes);
-    if (length == skip_to_begin) return false;
-    if (length > capacity_bytes_ || slot_bytes(length) > used) {
-        fail_damaged("a message reaches beyond what is in use");
-    }
+    if (length_at(head) == skip_to_begin) return false;
+    const std::uint64_t length = checked_length_at(head, used);
     std::byte* room = sink.room(sink.context, length);
     if (room == nullptr) return false;
     copy_out(head.offset() + length_bytes, room, length);
@@ -269,14 +313,16 @@ bool byte_ring::take(ring_position& head, std::uint64_t& used, detail::byte_sink
     return true;
 }
 
-void byte_ring::commit(ring_position head, const readers_tally& tally) noexcept {
-    const ring_position next = head.with_other_tally();
+void byte_ring::commit_head(ring_position from, ring_position to, std::uint64_t count) noexcept {
+    readers_side& side = layout_.readers;
+    const std::uint64_t got = side.got[from.tally()].load(std::memory_order_relaxed) + count;
+    const ring_position next = to.with_tally(1 - from.tally());
     BULKHEAD_KILL_POINT("ring.copied");
-    layout_.readers.tallies[next.tally()] = tally;
+    side.got[next.tally()].store(got, std::memory_order_release);  // partner: tally_of()
     BULKHEAD_KILL_POINT("ring.state_written");
     // Release: what lies before the head has been read. Partners: own_head() of whoever has the lock
     // next, and room_for().
-    layout_.readers.head.store(next.word(), std::memory_order_release);
+    side.head.store(next.word(), std::memory_order_release);
     BULKHEAD_KILL_POINT("ring.committed");
     std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
 }
@@ -288,53 +334,44 @@ void byte_ring::restart() {
     const ring_position tail = own_tail();
     if (!head.is_at(tail)) return;
     copy_in(tail.offset(), reinterpret_cast<const std::byte*>(&skip_to_begin), length_bytes);
-    commit(tail.next_begin(), layout_.writers.put[tail.tally()]);
+    commit_tail(tail, tail.next_begin(), 0);
     skip(head);
     layout_.writers.head_seen.store(own_head().word(), std::memory_order_release);
 }
 
-void byte_ring::decide_writers_wake(pending_wake& writer, ring_position head) const {
-    if (!layout_.space.pending()) return;
-    const ring_position tail(layout_.writers.tail.load(std::memory_order_acquire));
-    const std::uint64_t used = used_bytes(head, tail);
-    const std::uint64_t wanted = layout_.writers.space_wanted.load(std::memory_order_relaxed);
-    if (used == 0 || buffer_bytes_ - used >= wanted) writer.decide(layout_.space);
+void byte_ring::end_get(operation_lock& lock, std::uint64_t used) {
+    if (used == 0 && own_head().offset() >= restart_from) restart();
+    pending_wake writer;
+    pending_wake next_reader;
+    if (layout_.space.pending()) {
+        const std::uint64_t now = used_bytes(own_head(), own_tail());
+        const auto wanted = layout_.writers.space_wanted.load(std::memory_order_relaxed);
+        if (now == 0 || buffer_bytes_ - now >= wanted) writer.decide(layout_.space);
+    }
+    if (used != 0) next_reader.decide(layout_.data);
+    BULKHEAD_KILL_POINT("ring.decided");
+    lock.release();
+    BULKHEAD_KILL_POINT("ring.unlocked");
+    writer.give();
+    next_reader.give();
+    BULKHEAD_KILL_POINT("ring.woken");
 }
 
-outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline until,
-                       std::size_t& count) {
-    count = 0;
+outcome byte_ring::await_message(bool newest, deadline until, operation_lock& lock,
+                                 ring_position& head, std::uint64_t& used) {
     ring_waiter wait(layout_.writers.tail, readers_habit_, until);
     for (;;) {
-        operation_lock lock(layout_.readers_lock, until, what_);
-        if (!lock) return outcome::timed_out;
+        if (!lock && !lock.acquire(layout_.readers_lock, until, what_)) return outcome::timed_out;
         BULKHEAD_KILL_POINT("ring.locked");
-        ring_position head = own_head();
-        ring_position tail = tail_beyond(head, count_max > 1);
-        std::uint64_t used = used_bytes(head, tail);
-        readers_tally tally = layout_.readers.tallies[head.tally()];
-        if (used != 0 && skips(head)) {
+        head = own_head();
+        const ring_position tail = tail_beyond(head, newest);
+        used = used_bytes(head, tail);
+        if (used != 0 && length_at(head) == skip_to_begin) {
             used = used_bytes(head.next_begin(), tail);
             skip(head);
             head = own_head();
         }
-        if (used != 0) {
-            while (count != count_max && used != 0 && take(head, used, sink)) ++count;
-            tally.got += count;
-            commit(head, tally);
-            if (used == 0 && head.offset() >= restart_from) restart();
-            pending_wake writer;
-            pending_wake next_reader;
-            decide_writers_wake(writer, own_head());
-            if (used != 0) next_reader.decide(layout_.data);
-            BULKHEAD_KILL_POINT("ring.decided");
-            lock.release();
-            BULKHEAD_KILL_POINT("ring.unlocked");
-            writer.give();
-            next_reader.give();
-            BULKHEAD_KILL_POINT("ring.woken");
-            return outcome::done;
-        }
+        if (used != 0) return outcome::done;
         const bool last = closed();
         // After the look at `closed`: what was put before the close is seen.
         if (!head.is_at(tail_beyond(head, true))) continue;
@@ -344,55 +381,102 @@ outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline u
     }
 }
 
-void byte_ring::task_done() {
-    operation_lock lock(layout_.readers_lock, detail::wait_for_ever, what_);
-    const ring_position head = own_head();
-    (void)used_bytes(head, tail_beyond(head, true));  // refuses damaged memory
-    readers_tally tally = layout_.readers.tallies[head.tally()];
-    // The writers' lock after the readers': a writer never waits for the readers'.
-    if (tally.done >= tally.got && tally.done >= put_count()) {
-        throw usage_error(std::string("bulkhead: task_done() was called more often on ") + what_ +
-                          " than messages were put");
+outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline until,
+                       std::size_t& count) {
+    count = 0;
+    operation_lock lock;
+    ring_position head;
+    std::uint64_t used = 0;
+    const auto how = await_message(count_max > 1, until, lock, head, used);
+    if (how != outcome::done) return how;
+    ring_position next = head;
+    while (count != count_max && used != 0 && take(next, used, sink)) ++count;
+    commit_head(head, next, count);
+    end_get(lock, used);
+    return outcome::done;
+}
+
+outcome byte_ring::borrow(deadline until, ring_hold& to) {
+    std::uint64_t used = 0;
+    const auto how = await_message(false, until, to.lock_, to.at_, used);
+    if (how != outcome::done) return how;
+    const std::uint64_t length = checked_length_at(to.at_, used);
+    hold(to, length);
+    if (to.copy_) copy_out(to.at_.offset() + length_bytes, to.copy_.get(), length);
+    return outcome::done;
+}
+
+void byte_ring::take(ring_hold& borrowed) {
+    refuse_foreign(layout_.readers_lock);
+    const ring_position head = borrowed.at_;
+    const ring_position next = head.after(slot_bytes(borrowed.bytes_.size()), buffer_bytes_);
+    const std::uint64_t used = used_bytes(next, tail_beyond(next, false));
+    commit_head(head, next, 1);
+    end_get(borrowed.lock_, used);
+}
+
+void byte_ring::refuse_foreign(const robust_mutex& lock) const {
+    if (lock.is_mine()) return;
+    throw usage_error(std::string("bulkhead: a message of ") + what_ +
+                      " that one thread has in its hands is ended by another");
+}
+
+void byte_ring::hold(ring_hold& to, std::size_t bytes) {
+    std::uint64_t begin = to.at_.offset() + length_bytes;
+    if (begin >= buffer_bytes_) begin -= buffer_bytes_;
+    std::byte* data = buffer_ + begin;
+    if (bytes > buffer_bytes_ - begin) {
+        to.copy_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
+        data = to.copy_.get();
     }
-    ++tally.done;
-    commit(head, tally);
+    to.bytes_ = {data, bytes};
+}
+
+// ---- without a lock
+
+std::uint64_t byte_ring::put_count() const noexcept {
+    return tally_of(layout_.writers.tail, layout_.writers.put);
+}
+
+std::uint64_t byte_ring::got_count() const noexcept {
+    return tally_of(layout_.readers.head, layout_.readers.got);
+}
+
+void byte_ring::task_done() {
+    auto& done = layout_.readers.done;
+    std::uint64_t before = done.load(std::memory_order_relaxed);
+    do {
+        if (before >= put_count()) {
+            throw usage_error(std::string("bulkhead: task_done() was called more often on ") +
+                              what_ + " than messages were put");
+        }
+        // Sequentially consistent: see wait_channel. Release: who joins sees what the task did.
+    } while (!done.compare_exchange_weak(before, before + 1, std::memory_order_seq_cst));
+    if (before + 1 != put_count()) return;
     pending_wake joiners;
-    if (tally.done >= tally.got) joiners.decide(layout_.tasks, INT_MAX);
-    lock.release();
+    joiners.decide(layout_.tasks, INT_MAX);
     joiners.give();
 }
 
-readers_tally byte_ring::taken() {
-    const operation_lock lock(layout_.readers_lock, detail::wait_for_ever, what_);
-    return layout_.readers.tallies[own_head().tally()];
-}
-
 outcome byte_ring::join_tasks(deadline until) {
-    spin_habit habit;
-    ring_waiter wait(layout_.readers.head, habit, until);
+    spin_habit none;
+    operation_lock no_lock;
+    ring_waiter wait(layout_.readers.done, none, until);
     for (;;) {
         // In this order: as done <= put at any time, all was done when `done` was read.
-        const std::uint64_t done = taken().done;
+        const std::uint64_t done = layout_.readers.done.load(std::memory_order_acquire);
         if (done == put_count()) return outcome::done;
-        operation_lock lock(layout_.readers_lock, until, what_);
-        if (!lock) return outcome::timed_out;
-        const auto more = [&] { return layout_.readers.tallies[own_head().tally()].done != done; };
-        if (!wait.pause(lock, layout_.tasks, more)) return outcome::timed_out;
+        const auto more = [&] { return layout_.readers.done.load() != done; };
+        if (!wait.pause(no_lock, layout_.tasks, more)) return outcome::timed_out;
     }
 }
 
-std::uint64_t byte_ring::size() {
-    constexpr int attempts_max = 3;
-    std::uint64_t messages = 0;
-    for (int attempt = 0; attempt != attempts_max; ++attempt) {
-        const std::uint64_t got = taken().got;
-        messages = put_count() - got;
-        if (messages > buffer_bytes_ / length_bytes) {
-            // Others have put and taken many in between; or it is damage.
-            if (taken().got == got) fail_damaged("its counts do not fit its positions");
-        } else if (taken().got == got) {
-            break;
-        }
+std::uint64_t byte_ring::size() const {
+    const std::uint64_t got = got_count();
+    const std::uint64_t messages = put_count() - got;
+    // More are possible where others have put and taken many meanwhile.
+    if (messages > buffer_bytes_ / length_bytes && got == got_count()) {
+        fail_damaged("its counts do not fit its positions");
     }
     return messages;
 }
@@ -405,7 +489,7 @@ constinit const accountant queue_accountant{
         const ring_position tail(writers.tail.load(std::memory_order_relaxed));
         const ring_position head(readers.head.load(std::memory_order_relaxed));
         const std::uint64_t rounds = tail.round() == head.round() ? 0 : 1;
-        to.add("messages", writers.put[tail.tally()] - readers.tallies[head.tally()].got);
+        to.add("messages", writers.put[tail.tally()] - readers.got[head.tally()]);
         to.add("bytes_used", tail.offset() + rounds * layout.geometry.buffer_bytes - head.offset());
         to.add("capacity_bytes", layout.geometry.capacity_bytes);
         to.add("closed", writers.closed.load(std::memory_order_relaxed));

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 namespace bulkhead::ring {
@@ -16,6 +17,20 @@ namespace bulkhead::ring {
 using message = std::span<const std::byte>;
 
 enum class outcome : std::uint8_t { done, timed_out, closed };
+
+/// Part of a ring's memory, in the hands of one thread.
+class ring_hold {
+public:
+    [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
+
+private:
+    friend class byte_ring;
+
+    operation_lock lock_;
+    ring_position at_;
+    std::span<std::byte> bytes_;
+    std::unique_ptr<std::byte[]> copy_;  ///< of one that lies around the end of the buffer
+};
 
 /// A view of a ring's memory, which somebody else keeps mapped. All operations from any thread of
 /// any process. A memory that breaks the invariants makes them throw bulkhead::error.
@@ -40,6 +55,20 @@ public:
     /// when nothing is left. What the sink throws passes through, and the messages stay.
     outcome get(detail::byte_sink sink, std::size_t count_max, detail::deadline until,
                 std::size_t& count);
+
+    /// Room for one message, waiting until there is. On `done` the calling thread has the writers'
+    /// lock, and no other writer goes on, until `to` ends; then there is no message unless put() was
+    /// called before. std::length_error as put().
+    outcome lend(std::size_t bytes, detail::deadline until, ring_hold& to);
+    /// The first `bytes` of what was lent become a message.
+    void put(ring_hold& lent, std::size_t bytes);
+    /// The next message, waiting for one. On `done` the calling thread has the readers' lock, and no
+    /// other reader goes on, until `to` ends; then the message is still there unless take() was called
+    /// before.
+    outcome borrow(detail::deadline until, ring_hold& to);
+    /// The message is taken.
+    void take(ring_hold& borrowed);
+
     void close();
 
     void task_done();
@@ -47,30 +76,42 @@ public:
 
     [[nodiscard]] bool closed() const;
     /// Messages in it at some moment during the call, or a few more where others take them meanwhile.
-    [[nodiscard]] std::uint64_t size();
+    [[nodiscard]] std::uint64_t size() const;
     [[nodiscard]] std::size_t capacity_bytes() const noexcept { return capacity_bytes_; }
     [[nodiscard]] ring_marks& marks() noexcept { return layout_.marks; }
 
 private:
+    // Which get the lock, and leave it to the caller on `done`:
+    outcome await_room(std::uint64_t needed, detail::deadline until, operation_lock& lock,
+                       ring_position& tail, std::uint64_t& room);
+    outcome await_message(bool newest, detail::deadline until, operation_lock& lock,
+                          ring_position& head, std::uint64_t& used);
     // Under the writers' lock:
+    void hold(ring_hold& to, std::size_t bytes);  // or the readers'
     [[nodiscard]] ring_position own_tail() const;
     std::uint64_t room_for(std::uint64_t needed, ring_position tail);
     void append(ring_position& tail, message bytes) noexcept;
-    void commit(ring_position tail, std::uint64_t put) noexcept;
+    void commit_tail(ring_position from, ring_position to, std::uint64_t count) noexcept;
+    /// And releases the lock.
+    void end_put(operation_lock& lock, std::uint64_t room) noexcept;
     bool pass_skip();
     void want_space(std::uint64_t needed) noexcept;
     // Under the readers' lock:
     [[nodiscard]] ring_position own_head() const;
     ring_position tail_beyond(ring_position head, bool newest);
-    bool skips(ring_position head) const noexcept;
+    [[nodiscard]] std::uint64_t length_at(ring_position at) const noexcept;
     void skip(ring_position head) noexcept;
+    [[nodiscard]] std::uint64_t checked_length_at(ring_position head, std::uint64_t used) const;
     bool take(ring_position& head, std::uint64_t& used, detail::byte_sink sink);
-    void commit(ring_position head, const readers_tally& tally) noexcept;
+    void commit_head(ring_position from, ring_position to, std::uint64_t count) noexcept;
     void restart();
-    void decide_writers_wake(pending_wake& writer, ring_position head) const;
-    // Which take the lock:
-    std::uint64_t put_count();
-    readers_tally taken();
+    /// And releases the lock.
+    void end_get(operation_lock& lock, std::uint64_t used);
+    // Under none:
+    void refuse_too_large(std::size_t bytes) const;
+    void refuse_foreign(const robust_mutex& lock) const;
+    [[nodiscard]] std::uint64_t put_count() const noexcept;
+    [[nodiscard]] std::uint64_t got_count() const noexcept;
 
     [[nodiscard]] std::uint64_t used_bytes(ring_position head, ring_position tail) const;
     void copy_in(std::uint64_t at, const std::byte* from, std::size_t bytes) noexcept;

@@ -20,6 +20,7 @@
 //   done <= put
 // Each side may look at the other's position without its lock, and keeps what it saw: that is never
 // ahead of the truth, so a writer sees no more room, and a reader no more messages, than there are.
+// Anybody may read a tally without a lock: it is whole when the position is the same before and after.
 //
 // A reader that empties the buffer, and gets the other lock too without waiting, may have the writers go on
 // at the beginning: it leaves skip_to_begin at the tail and moves the tail, then the head. Killed in
@@ -56,8 +57,8 @@ public:
                                      : begin_of_next(offset - buffer_bytes);
     }
     [[nodiscard]] ring_position next_begin() const noexcept { return begin_of_next(0); }
-    [[nodiscard]] ring_position with_other_tally() const noexcept {
-        return ring_position(word_ ^ 1);
+    [[nodiscard]] ring_position with_tally(unsigned tally) const noexcept {
+        return ring_position((word_ & ~std::uint64_t{1}) | tally);
     }
 
 private:
@@ -79,22 +80,18 @@ inline constexpr std::uint64_t skip_to_begin = UINT64_MAX;
 struct alignas(64) writers_side {
     std::atomic<std::uint64_t> tail;
     std::atomic<std::uint64_t> head_seen;     ///< under the lock
-    std::uint64_t put[2];                     ///< tallies: messages ever put
+    std::atomic<std::uint64_t> put[2];        ///< tallies: messages ever put
     std::atomic<std::uint64_t> space_wanted;  ///< a hint: free bytes that make waking a writer pay
     std::atomic<std::uint32_t> closed;        ///< 0 or 1; set under the lock, and never goes back
     std::uint32_t reserved;
 };
 static_assert(sizeof(writers_side) == 64);
 
-struct readers_tally {
-    std::uint64_t got;   ///< messages ever taken
-    std::uint64_t done;  ///< messages reported by task_done
-};
-
 struct alignas(64) readers_side {
     std::atomic<std::uint64_t> head;
     std::atomic<std::uint64_t> tail_seen;  ///< under the lock
-    readers_tally tallies[2];
+    std::atomic<std::uint64_t> got[2];     ///< tallies: messages ever taken
+    std::atomic<std::uint64_t> done;       ///< messages reported by task_done; needs no lock
 };
 static_assert(sizeof(readers_side) == 64);
 

@@ -42,7 +42,7 @@ public:
           until_(until),
           late_(until == detail::wait_not_at_all) {}
 
-    /// After a failed attempt, with the lock of this side, which it may release. `ready` looks anew
+    /// After a failed attempt, with the lock of this side if it has one, which it may release. `ready` looks anew
     /// whether another attempt would do: now, and once this process is enlisted, as what happens from
     /// then on wakes it. False: give up.
     template <class Ready>

@@ -84,16 +84,24 @@ inline constexpr auto lock_patience = std::chrono::milliseconds(100);
 /// Holds the mutex for one short operation: takes it within patience even when `until` has passed.
 class operation_lock {
 public:
+    operation_lock() = default;
     operation_lock(robust_mutex& mutex, detail::deadline until, const char* what) {
+        acquire(mutex, until, what);
+    }
+    /// One that holds none. Whether it got it.
+    bool acquire(robust_mutex& mutex, detail::deadline until, const char* what) {
         guard_.emplace(mutex, until == detail::wait_for_ever ? until : detail::wait_not_at_all,
                        what);
-        if (*guard_) return;
+        if (*guard_) return true;
         const detail::deadline patient = std::chrono::steady_clock::now() + lock_patience;
         guard_.emplace(mutex, std::max(until, patient), what);
+        return static_cast<bool>(*guard_);
     }
-    explicit operator bool() const noexcept { return static_cast<bool>(*guard_); }
-    [[nodiscard]] acquired how() const noexcept { return guard_->how(); }
-    void release() noexcept { guard_->release(); }
+    explicit operator bool() const noexcept { return guard_ && static_cast<bool>(*guard_); }
+    [[nodiscard]] acquired how() const noexcept { return guard_ ? guard_->how() : acquired::no; }
+    void release() noexcept {
+        if (guard_) guard_->release();
+    }
 
 private:
     std::optional<robust_guard> guard_;

@@ -39,6 +39,8 @@ struct queue_marks {
     std::atomic<std::uint32_t>& keep;
 };
 
+class queue_hold;
+
 class queue_core {
 public:
     enum class received : std::uint8_t { message, nothing_yet, nothing_ever_more };
@@ -66,7 +68,11 @@ public:
     /// Takes up to `count_max` in one go, at least one; `count` says how many.
     received get_several(byte_sink sink, std::size_t count_max, deadline until,
                          std::size_t& count) const;
+    /// False when there was no room in time.
+    bool lend(std::size_t bytes, deadline until, queue_hold& to) const;
+    received borrow(deadline until, queue_hold& to) const;
     [[noreturn]] void throw_drained() const;
+    [[noreturn]] void throw_closed() const;
 
     void close() const;
     [[nodiscard]] bool closed() const;
@@ -84,10 +90,32 @@ public:
     void remove_own_name() const;
 
 private:
+    friend queue_hold;
     class state;
     explicit queue_core(std::shared_ptr<state> from) : state_(std::move(from)) {}
 
     std::shared_ptr<state> state_;
+};
+
+/// A message in the hands of one thread, in the queue's own memory. Lets go of it at its end.
+class queue_hold {
+public:
+    queue_hold();
+    ~queue_hold();
+    queue_hold(queue_hold&&) noexcept;
+    queue_hold& operator=(queue_hold&&) = delete;
+
+    [[nodiscard]] std::span<std::byte> bytes() const noexcept;
+    [[nodiscard]] bool holds() const noexcept { return held_ != nullptr; }
+    /// What was lent becomes a message, what was borrowed is taken. Once.
+    void put(std::size_t bytes);
+    void take();
+
+private:
+    friend queue_core;
+    class held;
+
+    std::unique_ptr<held> held_;
 };
 
 /// A message in the making.
