@@ -114,6 +114,27 @@ BOOST_AUTO_TEST_CASE(trying_and_waiting_for_a_while_say_no_instead_of_throwing) 
     BOOST_CHECK_THROW(q.try_put("x"), bulkhead::queue_closed);
 }
 
+BOOST_AUTO_TEST_CASE(a_queue_of_256_mib_takes_that_much_in_one_message_or_in_many) {
+    constexpr std::size_t capacity = std::size_t{256} << 20;
+    const std::string name = test::unique_name();
+    const auto q = bulkhead::queue<std::string>::create(name, {.capacity_bytes = capacity});
+    const pid_t other = forked([&] {
+        const auto same = bulkhead::queue<std::string>::open(name);
+        std::string large(capacity, 'x');
+        large.back() = 'y';
+        same.put(large);
+        const std::string part(capacity / 64 - 8, 'z');
+        for (int i = 0; i != 64; ++i) same.put(part);
+    });
+    const std::string large = q.get();
+    BOOST_TEST((large.size() == capacity && large.front() == 'x' && large.back() == 'y'));
+    BOOST_TEST(test::ended(other) == 0);
+    BOOST_TEST(q.size() == 64U);
+    BOOST_TEST(!q.try_put("full"));
+    while (!q.empty()) BOOST_TEST(q.borrow()[0] == 'z');
+    BOOST_TEST(bulkhead::queue<std::string>::remove(name));
+}
+
 BOOST_AUTO_TEST_CASE(messages_of_up_to_the_capacity_fit_and_a_larger_one_writes_nothing) {
     const bulkhead::queue<std::string> q({.capacity_bytes = 1000});
     BOOST_TEST(q.capacity_bytes() == 1000U);

@@ -77,6 +77,15 @@ BOOST_AUTO_TEST_CASE(files_follow_each_other_and_a_dash_is_standard_input) {
     BOOST_TEST(read("copy") == "1\n2in\n3\n");
 }
 
+BOOST_AUTO_TEST_CASE(a_gibibyte_passes_byte_for_byte_in_constant_memory) {
+    // Sanitizers reserve terabytes of addresses.
+    const std::string bound = test::sanitized ? "" : "ulimit -v 100000; ";
+    BOOST_TEST(run("all() { yes 'a line of text, neither short nor long, to fill a gibibyte' | "
+                   "head -c 1073741824; }; mkfifo copy; all | cmp - copy & same=$!; (" +
+                   bound + "all | $W $Q) & writer=$!; (" + bound +
+                   "$R $Q > copy) && wait $writer && wait $same") == 0);
+}
+
 BOOST_AUTO_TEST_CASE(records_with_a_length_pass_as_they_are) {
     const std::string records("\1\0\0\0x\0\0\0\0\3\0\0\0a\nb", 16);
     write("file", records);
