@@ -1,6 +1,4 @@
 // Messages filled and read in the queue's own memory.
-#include "os/kill_point.hpp"
-
 #include "support/forked.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -223,51 +221,6 @@ BOOST_AUTO_TEST_CASE(what_a_killed_reader_had_borrowed_is_read_by_the_next) {
         test::killed(holder);
         BOOST_TEST(test::ended(next) == 0);
         BOOST_TEST(q.get() == "more");
-    }
-}
-
-BOOST_AUTO_TEST_CASE(killed_at_any_step_a_message_is_there_whole_or_not_at_all) {
-    constexpr std::uint64_t messages = 20;
-    for (const auto point : bulkhead::os::ring_kill_points) {
-        for (const unsigned nth : {1U, 2U, 5U}) {
-            BOOST_TEST_CONTEXT(point << ", pass " << nth) {
-                const queue<numbers> q({.capacity_bytes = 600});
-                const test::shared<std::atomic<std::uint64_t>> put;
-                const test::shared<std::atomic<std::uint64_t>> taken;
-                const pid_t writer = test::forked([&] {
-                    bulkhead::os::arm_kill_point(point, nth);
-                    for (std::uint64_t i = 0; i != messages; ++i) {
-                        auto room = q.loan_for(length_of(i), 20ms);
-                        if (!room) break;
-                        std::ranges::copy(counted(i, length_of(i)), room->begin());
-                        room->put();
-                        ++*put;
-                    }
-                });
-                int end = test::ended(writer);
-                BOOST_TEST((end == 0 || end == 128 + SIGKILL));
-                const std::uint64_t there = q.size();
-                BOOST_TEST((there == *put || (end != 0 && there == *put + 1)));
-                const pid_t reader = test::forked([&] {
-                    bulkhead::os::arm_kill_point(point, nth);
-                    while (auto message = q.borrow_for(20ms)) {
-                        message->release();
-                        ++*taken;
-                    }
-                });
-                end = test::ended(reader);
-                BOOST_TEST((end == 0 || end == 128 + SIGKILL));
-                std::uint64_t next = there - q.size();
-                BOOST_TEST((next == *taken || (end != 0 && next == *taken + 1)));
-                while (const auto left = q.try_borrow()) {
-                    BOOST_TEST(std::ranges::equal(*left, counted(next, length_of(next))));
-                    ++next;
-                }
-                BOOST_TEST(next == there);
-                q.put(counted(7, 70));
-                BOOST_TEST((q.get() == counted(7, 70)));
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 #include <bulkhead/error.hpp>
 #include <bulkhead/queue.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <numeric>
@@ -35,6 +36,9 @@ std::vector<int> numbers(int from, int to) {
     std::iota(all.begin(), all.end(), from);
     return all;
 }
+
+/// Of another length each, so that they lie in every way around the end of the buffer.
+std::vector<int> loaned(int number) { return numbers(number, number + number * 13 % 40 + 1); }
 
 void check_usable(const queue<int>& q) {
     for (int i = 0; i != 100; ++i) {
@@ -132,6 +136,51 @@ BOOST_AUTO_TEST_CASE(a_reader_killed_while_others_wait_keeps_no_message_from_the
             }
             BOOST_TEST(test::ended(survivor) == 0);
             BOOST_TEST(read->done >= messages - 1);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(
+    a_loan_or_borrowed_message_whose_holder_dies_at_any_step_is_whole_or_not_there) {
+    for (const auto point : bulkhead::os::ring_kill_points) {
+        for (const unsigned nth : passes) {
+            BOOST_TEST_CONTEXT(point << ", pass " << nth) {
+                const queue<std::vector<int>> q({.capacity_bytes = 1000});
+                const test::shared<std::atomic<int>> put;
+                const test::shared<std::atomic<int>> taken;
+                const pid_t writer = test::forked([&] {
+                    bulkhead::os::arm_kill_point(point, nth);
+                    for (int i = 0; i != messages; ++i) {
+                        auto room = q.loan_for(loaned(i).size(), 20ms);
+                        if (!room) break;
+                        std::ranges::copy(loaned(i), room->begin());
+                        room->put();
+                        ++*put;
+                    }
+                });
+                int end = test::ended(writer);
+                BOOST_TEST((end == 0 || end == 128 + SIGKILL));
+                const int there = static_cast<int>(q.size());
+                BOOST_TEST((there == *put || (end != 0 && there == *put + 1)));
+                const pid_t reader = test::forked([&] {
+                    bulkhead::os::arm_kill_point(point, nth);
+                    while (auto message = q.borrow_for(20ms)) {
+                        message->release();
+                        ++*taken;
+                    }
+                });
+                end = test::ended(reader);
+                BOOST_TEST((end == 0 || end == 128 + SIGKILL));
+                int next = there - static_cast<int>(q.size());
+                BOOST_TEST((next == *taken || (end != 0 && next == *taken + 1)));
+                while (const auto left = q.try_borrow()) {
+                    BOOST_TEST(std::ranges::equal(*left, loaned(next)));
+                    ++next;
+                }
+                BOOST_TEST(next == there);
+                q.put(numbers(7, 77));
+                BOOST_TEST((q.get() == numbers(7, 77)));
+            }
         }
     }
 }
