@@ -4,6 +4,7 @@
 #include <bulkhead/error.hpp>
 #include <bulkhead/event.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <vector>
@@ -44,8 +45,11 @@ BOOST_AUTO_TEST_CASE(all_who_wait_go_on_also_if_it_is_cleared_at_once) {
                 if (!e.wait_for(60s)) ::_exit(2);
             });
         }
-        test::until([&] { return *waiting == 4; });
-        ::usleep(20'000);
+        // After its note, the first thing that each sleeps for is the event.
+        const auto sleeps = [](pid_t pid) {
+            return test::process_state(std::to_string(pid)) == 'S';
+        };
+        test::until([&] { return *waiting == 4 && std::ranges::all_of(waiters, sleeps); });
         e.set();
         e.clear();
         for (const pid_t pid : waiters) BOOST_TEST(test::ended(pid) == 0);

@@ -11,6 +11,8 @@
 #include <atomic>
 #include <chrono>
 #include <numeric>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -143,6 +145,7 @@ BOOST_AUTO_TEST_CASE(a_reader_killed_while_others_wait_keeps_no_message_from_the
 BOOST_AUTO_TEST_CASE(
     a_loan_or_borrowed_message_whose_holder_dies_at_any_step_is_whole_or_not_there) {
     for (const auto point : bulkhead::os::ring_kill_points) {
+        int deaths = 0;
         for (const unsigned nth : passes) {
             BOOST_TEST_CONTEXT(point << ", pass " << nth) {
                 const queue<std::vector<int>> q({.capacity_bytes = 1000});
@@ -159,6 +162,7 @@ BOOST_AUTO_TEST_CASE(
                     }
                 });
                 int end = test::ended(writer);
+                if (end != 0) ++deaths;
                 BOOST_TEST((end == 0 || end == 128 + SIGKILL));
                 const int there = static_cast<int>(q.size());
                 BOOST_TEST((there == *put || (end != 0 && there == *put + 1)));
@@ -170,6 +174,7 @@ BOOST_AUTO_TEST_CASE(
                     }
                 });
                 end = test::ended(reader);
+                if (end != 0) ++deaths;
                 BOOST_TEST((end == 0 || end == 128 + SIGKILL));
                 int next = there - static_cast<int>(q.size());
                 BOOST_TEST((next == *taken || (end != 0 && next == *taken + 1)));
@@ -180,6 +185,33 @@ BOOST_AUTO_TEST_CASE(
                 BOOST_TEST(next == there);
                 q.put(numbers(7, 77));
                 BOOST_TEST((q.get() == numbers(7, 77)));
+            }
+        }
+        BOOST_TEST(deaths > 1, point << " was not passed by both");
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_reader_killed_at_any_step_of_going_to_the_beginning_leaves_a_whole_queue) {
+    for (const std::string_view point : {"ring.copied", "ring.state_written", "ring.committed"}) {
+        for (const unsigned nth : {1U, 2U, 3U}) {
+            BOOST_TEST_CONTEXT(point << ", pass " << nth) {
+                const queue<std::string> q;
+                const std::string text((1 << 20) - 8, 'x');
+                for (int i = 0; i != 16; ++i) q.put(text);
+                for (int i = 0; i != 15; ++i) (void)q.get();
+                for (int i = 0; i != 2; ++i) q.put(text);
+                for (int i = 0; i != 2; ++i) (void)q.get();
+                const pid_t reader = test::forked([&] {
+                    bulkhead::os::arm_kill_point(point, nth);
+                    (void)q.get();
+                });
+                BOOST_TEST(test::ended(reader) == 128 + SIGKILL);
+                const bool left = !q.empty();
+                BOOST_TEST(left == (nth == 1 && point != "ring.committed"));
+                if (left) BOOST_TEST((q.get() == text));
+                BOOST_TEST(q.try_put(std::string(16 << 20, 'y')));
+                BOOST_TEST(q.get().size() == std::size_t{16} << 20);
+                q.close();
             }
         }
     }

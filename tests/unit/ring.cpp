@@ -291,6 +291,64 @@ BOOST_AUTO_TEST_CASE(a_reader_killed_while_it_went_to_the_beginning_leaves_that_
     }
 }
 
+/// Tail and head in the second round, with the writers' look at the head from the first.
+void fill_into_the_second_round(own_ring& ring) {
+    const std::string text((1 << 20) - 8, 'x');
+    for (int i = 0; i != 16; ++i) BOOST_REQUIRE((ring.put(text) == outcome::done));
+    for (int i = 0; i != 15; ++i) BOOST_REQUIRE(ring.get().has_value());
+    for (int i = 0; i != 2; ++i) BOOST_REQUIRE((ring.put(text) == outcome::done));
+    for (int i = 0; i != 2; ++i) BOOST_REQUIRE(ring.get().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(going_to_the_beginning_needs_no_look_at_the_head_by_a_writer) {
+    own_ring ring(16 << 20);
+    fill_into_the_second_round(ring);
+    ring_layout& layout = ring.layout();
+    BOOST_TEST(ring_position(layout.writers.head_seen).round() == 0U);
+    const std::uint64_t tail = layout.writers.tail;
+    BOOST_REQUIRE(ring.get().has_value());
+    BOOST_TEST(ring_position(layout.writers.tail).round() == 2U);
+    // As if the reader had died when it had moved the tail.
+    BOOST_TEST(ring_position(layout.writers.head_seen).is_at(ring_position(tail)));
+    layout.readers.head = layout.readers.tail_seen =
+        ring_position(tail).with_tally(~layout.readers.head & 1).word();
+    BOOST_TEST((ring.put(std::string(16 << 20, 'y')) == outcome::done));
+    BOOST_TEST((ring.get() == std::string(16 << 20, 'y')));
+    ring->close();
+}
+
+BOOST_AUTO_TEST_CASE(a_deadline_is_kept_while_the_other_side_never_rests) {
+    using namespace std::chrono_literals;
+    own_ring ring(1 << 16);
+    std::atomic<bool> stop{false};
+    const std::string small(64, 'x');
+    std::jthread writer([&] {
+        while (!stop) (void)ring.put(small, std::chrono::steady_clock::now() + 1ms);
+    });
+    std::jthread reader([&] {
+        while (!stop) (void)ring.get(std::chrono::steady_clock::now() + 1ms);
+    });
+    for (int i = 0; i != 50; ++i) {
+        (void)ring.put(std::string(1 << 16, 'y'), std::chrono::steady_clock::now() + 1ms);
+    }
+    stop = true;
+}
+
+BOOST_AUTO_TEST_CASE(more_done_than_put_is_damage) {
+    own_ring ring(100);
+    ring.layout().readers.done = 7;
+    BOOST_CHECK_THROW(ring->join_tasks(wait_for_ever), bulkhead::error);
+    BOOST_CHECK_THROW(ring->task_done(), bulkhead::error);
+}
+
+BOOST_AUTO_TEST_CASE(what_moved_during_a_loan_is_not_put) {
+    own_ring ring(100);
+    ring_hold lent;
+    BOOST_TEST((ring->lend(10, wait_not_at_all, lent) == outcome::done));
+    ring.layout().writers.tail = 16;
+    BOOST_CHECK_THROW(ring->put(lent, 10), bulkhead::error);
+}
+
 BOOST_AUTO_TEST_CASE(a_damaged_position_is_refused) {
     const auto damaged = [](auto&& damage) {
         own_ring ring(100);

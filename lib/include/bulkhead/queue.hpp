@@ -48,9 +48,11 @@ concept lendable = travels_as_content<T> && alignof(typename T::value_type) <= 8
 /// Room for a message in the queue's own memory: fill it, then put(). From queue::loan(). A contiguous
 /// range of `Element`s, which are not initialised.
 ///
-/// Until it ends, this thread has the queue for putting to itself: other writers wait, readers do not. So it
-/// is for large messages and short times, for the scope and the thread that made it. If it ends without
-/// put(), or its process dies, there is no message, and the next writer goes on.
+/// Until it ends, this thread has the queue for putting to itself: other writers wait (try_put and put_for for
+/// up to 100 ms), and so does close(); readers do not. So it is for large messages and short times, and for the
+/// scope and the thread that made it: destroyed by another thread, the queue stays this thread's until that
+/// ends. If it ends without put(), or its process dies, there is no message, and the next writer goes on. Who
+/// waits for a message while it has a loan waits for ever if only it could write it.
 template <class Element>
 class loaned_message {
 public:
@@ -90,9 +92,10 @@ private:
 
 /// A message, read in the queue's own memory. From queue::borrow(). A contiguous range of `Element`s.
 ///
-/// Until it ends, this thread has the queue for getting to itself: other readers wait, writers do not. So it
-/// is for short times, for the scope and the thread that made it. The message is taken when it ends; if its
-/// process dies before, it is still there, and the next reader gets it.
+/// Until it ends, this thread has the queue for getting to itself: other readers wait (try_get and get_for for
+/// up to 100 ms), writers do not. So it is for short times, and for the scope and the thread that made it:
+/// destroyed by another thread, the queue stays this thread's until that ends. The message is taken when it
+/// ends; if its process dies before, it is still there, and the next reader gets it.
 template <class Element>
 class borrowed_message {
 public:
@@ -100,7 +103,7 @@ public:
     ~borrowed_message() {
         try {
             if (hold_.holds()) hold_.take();
-        } catch (...) {  // damaged memory, or another thread's: whoever is next will be told
+        } catch (...) {  // damaged memory, or another thread's, which keeps it
         }
     }
     borrowed_message(const borrowed_message&) = delete;
@@ -254,7 +257,7 @@ public:
     {
         return loaned_message<typename T::value_type>(lend_until(count, detail::wait_for_ever));
     }
-    /// nullopt when there is no room now.
+    /// nullopt when there is no room now, or another has a loan.
     [[nodiscard]] auto try_loan(std::size_t count) const
     requires detail::lendable<T>
     {
@@ -310,7 +313,7 @@ public:
         }
     }
 
-    /// Messages in the queue at this moment.
+    /// Messages in the queue at this moment; where others put and get without a rest, a guess.
     [[nodiscard]] std::size_t size() const { return core_.size(); }
     [[nodiscard]] bool empty() const { return core_.size() == 0; }
     [[nodiscard]] std::size_t capacity_bytes() const { return core_.capacity_bytes(); }

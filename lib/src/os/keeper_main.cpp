@@ -35,6 +35,8 @@ constexpr int looks_max = 300;
 constexpr int looks_of_unknown = 50;
 /// and a machine that starts others all the time, so that no look at it is conclusive, after so many.
 constexpr int passes_max = 3000;
+/// So many of them follow each other without a rest when all that is new has gone again at once.
+constexpr int hasty_passes_max = 100;
 constexpr useconds_t between_passes_us = 1000;
 /// Of an environment: where the variable lies farther behind, the process is not found.
 constexpr std::size_t environment_bytes_max = std::size_t{4} << 20;
@@ -132,6 +134,7 @@ finding kill_if_found(pid_t pid, const search& what) {
 /// which the processes are listed and that at which it is looked at. False when it could not look.
 bool kill_all(const search& what) {
     std::unordered_map<pid_t, int> looks_left;
+    int settled_passes = 0;
     for (int pass = 0; pass != passes_max; ++pass) {
         const auto listed = ids_in("/proc");
         if (listed.empty()) return false;
@@ -153,8 +156,11 @@ bool kill_all(const search& what) {
             }
             seen.emplace(pid, left);
         }
-        if (settled) return true;
+        // Twice: where numbers begin anew at the lowest, one may pass behind the list while it is made.
+        settled_passes = settled ? settled_passes + 1 : 0;
+        if (settled_passes == 2) return true;
         looks_left.swap(seen);
+        wait = wait || pass > hasty_passes_max;
         if (wait) ::usleep(between_passes_us);
     }
     return true;

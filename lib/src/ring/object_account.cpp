@@ -24,13 +24,14 @@ accountant accountant_for(object_kind kind) {
 
 }  // namespace
 
-void object_account::add_lock(const robust_mutex& lock) {
+void object_account::add_lock(const robust_mutex& lock, const std::string& whose) {
+    const std::string prefix = whose.empty() ? whose : whose + "_";
     const pid_t owner = lock.owner();
     if (owner != 0) {
-        add("locked_by", static_cast<std::uint64_t>(owner));
+        add(prefix + "locked_by", static_cast<std::uint64_t>(owner));
         threads.push_back(static_cast<os::life>(owner));
     }
-    if (lock.owner_has_died()) add("owner_died", 1);
+    if (lock.owner_has_died()) add(prefix + "owner_died", 1);
 }
 
 object_account account_of(object_kind kind, std::span<const std::byte> body) {

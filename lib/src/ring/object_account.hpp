@@ -20,10 +20,11 @@ struct object_account {
     std::vector<os::life> processes;  ///< listed in it
     std::vector<os::life> threads;
 
-    void add(const char* name, std::uint64_t value) {
+    void add(const std::string& name, std::uint64_t value) {
         details.emplace_back(name, static_cast<std::int64_t>(value));
     }
-    void add_lock(const robust_mutex& lock);
+    /// `whose`: of an object with several.
+    void add_lock(const robust_mutex& lock, const std::string& whose = "");
 };
 
 /// `body`: the beginning of what follows the header, aligned as in the object itself.

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <mutex>
+#include <vector>
 
 namespace bulkhead::detail {
 namespace {
@@ -64,9 +66,27 @@ public:
     byte_ring messages;
 };
 
+namespace {
+
+/// What a robust list still leads into.
+template <class State>
+void keep_for_good(const std::shared_ptr<State>& state) noexcept {
+    static std::mutex& lock = *new std::mutex;
+    static auto& kept = *new std::vector<std::shared_ptr<State>>;
+    const std::lock_guard guard(lock);
+    kept.push_back(state);
+}
+
+}  // namespace
+
 class queue_hold::held {
 public:
     explicit held(std::shared_ptr<queue_core::state> from) : of(std::move(from)) {}
+    ~held() {
+        if (!hold.let_go()) keep_for_good(of);
+    }
+    held(const held&) = delete;
+    held& operator=(const held&) = delete;
 
     std::shared_ptr<queue_core::state> of;  // outlives the hold
     ring::ring_hold hold;

@@ -8,6 +8,7 @@
 #include <bulkhead/error.hpp>
 
 #include <cstring>
+#include <exception>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -129,7 +130,8 @@ void byte_ring::append(ring_position& tail, message bytes) noexcept {
     tail = tail.after(slot_bytes(length), buffer_bytes_);
 }
 
-void byte_ring::commit_tail(ring_position from, ring_position to, std::uint64_t count) noexcept {
+ring_position byte_ring::commit_tail(ring_position from, ring_position to,
+                                     std::uint64_t count) noexcept {
     writers_side& side = layout_.writers;
     const std::uint64_t put = side.put[from.tally()].load(std::memory_order_relaxed) + count;
     const ring_position next = to.with_tally(1 - from.tally());
@@ -141,6 +143,7 @@ void byte_ring::commit_tail(ring_position from, ring_position to, std::uint64_t 
     side.tail.store(next.word(), std::memory_order_release);
     BULKHEAD_KILL_POINT("ring.committed");
     std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
+    return next;
 }
 
 void byte_ring::end_put(operation_lock& lock, std::uint64_t room) noexcept {
@@ -159,14 +162,14 @@ void byte_ring::end_put(operation_lock& lock, std::uint64_t room) noexcept {
 }
 
 bool byte_ring::pass_skip() {
-    const auto at_skip = [&] {
-        const ring_position head = own_head();
+    const auto at_skip = [&](ring_position head) {
         return used_bytes(head, own_tail()) != 0 && length_at(head) == skip_to_begin;
     };
-    if (!at_skip()) return false;
+    if (!at_skip(own_head())) return false;
     const robust_guard readers(layout_.readers_lock, detail::wait_not_at_all, what_);
-    if (!readers || !at_skip()) return false;
-    skip(own_head());
+    const ring_position head = own_head();
+    if (!readers || !at_skip(head)) return false;
+    (void)skip(head);
     return true;
 }
 
@@ -188,10 +191,8 @@ outcome byte_ring::await_room(std::uint64_t needed, deadline until, operation_lo
         if (closed()) return outcome::closed;
         room = room_for(needed, tail);
         if (room >= needed) return outcome::done;
-        if (wait.sleeps_next()) {
-            if (pass_skip()) continue;
-            want_space(needed);
-        }
+        if (!wait.spins_next() && pass_skip()) continue;
+        if (wait.sleeps_next()) want_space(needed);
         const auto fits = [&] { return room_for(needed, tail) >= needed; };
         if (!wait.pause(lock, layout_.space, fits)) return outcome::timed_out;
     }
@@ -218,7 +219,7 @@ outcome byte_ring::put(std::span<const message> messages, deadline until, std::s
         room -= slot_bytes(messages[count].size());
         append(end, messages[count++]);
     }
-    commit_tail(tail, end, count);
+    (void)commit_tail(tail, end, count);
     end_put(lock, room);
     return outcome::done;
 }
@@ -234,11 +235,12 @@ outcome byte_ring::lend(std::size_t bytes, deadline until, ring_hold& to) {
 void byte_ring::put(ring_hold& lent, std::size_t bytes) {
     refuse_foreign(layout_.writers_lock);
     const ring_position tail = lent.at_;
+    if (!own_tail().is_at(tail)) fail_damaged("its tail has moved during a loan");
     const std::uint64_t room = room_for(slot_bytes(bytes), tail);
     const std::uint64_t length = std::min<std::uint64_t>(bytes, lent.bytes_.size());
     copy_in(tail.offset(), reinterpret_cast<const std::byte*>(&length), length_bytes);
     if (lent.copy_) copy_in(tail.offset() + length_bytes, lent.copy_.get(), length);
-    commit_tail(tail, tail.after(slot_bytes(length), buffer_bytes_), 1);
+    (void)commit_tail(tail, tail.after(slot_bytes(length), buffer_bytes_), 1);
     end_put(lent.lock_, room - std::min(room, slot_bytes(length)));
 }
 
@@ -295,15 +297,14 @@ std::uint64_t byte_ring::checked_length_at(ring_position head, std::uint64_t use
     return length;
 }
 
-void byte_ring::skip(ring_position head) noexcept {
+ring_position byte_ring::skip(ring_position head) noexcept {
     // First, as it must not be behind the head.
     const std::uint64_t tail = layout_.writers.tail.load(std::memory_order_acquire);
     layout_.readers.tail_seen.store(tail, std::memory_order_release);
-    commit_head(head, head.next_begin(), 0);
+    return commit_head(head, head.next_begin(), 0);
 }
 
 bool byte_ring::take(ring_position& head, std::uint64_t& used, detail::byte_sink sink) {
-    if (length_at(head) == skip_to_begin) return false;
     const std::uint64_t length = checked_length_at(head, used);
     std::byte* room = sink.room(sink.context, length);
     if (room == nullptr) return false;
@@ -313,7 +314,8 @@ bool byte_ring::take(ring_position& head, std::uint64_t& used, detail::byte_sink
     return true;
 }
 
-void byte_ring::commit_head(ring_position from, ring_position to, std::uint64_t count) noexcept {
+ring_position byte_ring::commit_head(ring_position from, ring_position to,
+                                     std::uint64_t count) noexcept {
     readers_side& side = layout_.readers;
     const std::uint64_t got = side.got[from.tally()].load(std::memory_order_relaxed) + count;
     const ring_position next = to.with_tally(1 - from.tally());
@@ -325,28 +327,33 @@ void byte_ring::commit_head(ring_position from, ring_position to, std::uint64_t 
     side.head.store(next.word(), std::memory_order_release);
     BULKHEAD_KILL_POINT("ring.committed");
     std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
+    return next;
 }
 
-void byte_ring::restart() {
+ring_position byte_ring::restart(ring_position head) {
+    // Not its own loan's, which would be told as a mistake.
+    if (!head.is_at(tail_beyond(head, true)) || layout_.writers_lock.is_mine()) return head;
     const robust_guard writers(layout_.writers_lock, detail::wait_not_at_all, what_);
-    if (!writers) return;
-    const ring_position head = own_head();
     const ring_position tail = own_tail();
-    if (!head.is_at(tail)) return;
+    if (!writers || !head.is_at(tail)) return head;
+    // First, as the writers must not see the head more than a round behind the tail.
+    layout_.writers.head_seen.store(head.word(), std::memory_order_release);
     copy_in(tail.offset(), reinterpret_cast<const std::byte*>(&skip_to_begin), length_bytes);
-    commit_tail(tail, tail.next_begin(), 0);
-    skip(head);
-    layout_.writers.head_seen.store(own_head().word(), std::memory_order_release);
+    (void)commit_tail(tail, tail.next_begin(), 0);
+    return skip(head);
 }
 
-void byte_ring::end_get(operation_lock& lock, std::uint64_t used) {
-    if (used == 0 && own_head().offset() >= restart_from) restart();
+void byte_ring::end_get(operation_lock& lock, ring_position head, std::uint64_t used) noexcept {
     pending_wake writer;
     pending_wake next_reader;
-    if (layout_.space.pending()) {
-        const std::uint64_t now = used_bytes(own_head(), own_tail());
-        const auto wanted = layout_.writers.space_wanted.load(std::memory_order_relaxed);
-        if (now == 0 || buffer_bytes_ - now >= wanted) writer.decide(layout_.space);
+    try {
+        if (used == 0 && head.offset() >= restart_from) head = restart(head);
+        if (layout_.space.pending()) {
+            const std::uint64_t now = used_bytes(head, own_tail());
+            const auto wanted = layout_.writers.space_wanted.load(std::memory_order_relaxed);
+            if (now == 0 || buffer_bytes_ - now >= wanted) writer.decide(layout_.space);
+        }
+    } catch (const std::exception&) {  // what was taken is taken; whoever comes next is told
     }
     if (used != 0) next_reader.decide(layout_.data);
     BULKHEAD_KILL_POINT("ring.decided");
@@ -368,8 +375,10 @@ outcome byte_ring::await_message(bool newest, deadline until, operation_lock& lo
         used = used_bytes(head, tail);
         if (used != 0 && length_at(head) == skip_to_begin) {
             used = used_bytes(head.next_begin(), tail);
-            skip(head);
-            head = own_head();
+            head = skip(head);
+            pending_wake writer;
+            writer.decide(layout_.space);
+            writer.give();
         }
         if (used != 0) return outcome::done;
         const bool last = closed();
@@ -391,8 +400,7 @@ outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline u
     if (how != outcome::done) return how;
     ring_position next = head;
     while (count != count_max && used != 0 && take(next, used, sink)) ++count;
-    commit_head(head, next, count);
-    end_get(lock, used);
+    end_get(lock, commit_head(head, next, count), used);
     return outcome::done;
 }
 
@@ -409,10 +417,10 @@ outcome byte_ring::borrow(deadline until, ring_hold& to) {
 void byte_ring::take(ring_hold& borrowed) {
     refuse_foreign(layout_.readers_lock);
     const ring_position head = borrowed.at_;
+    if (!own_head().is_at(head)) fail_damaged("its head has moved under a borrowed message");
     const ring_position next = head.after(slot_bytes(borrowed.bytes_.size()), buffer_bytes_);
     const std::uint64_t used = used_bytes(next, tail_beyond(next, false));
-    commit_head(head, next, 1);
-    end_get(borrowed.lock_, used);
+    end_get(borrowed.lock_, commit_head(head, next, 1), used);
 }
 
 void byte_ring::refuse_foreign(const robust_mutex& lock) const {
@@ -446,12 +454,16 @@ void byte_ring::task_done() {
     auto& done = layout_.readers.done;
     std::uint64_t before = done.load(std::memory_order_relaxed);
     do {
-        if (before >= put_count()) {
+        const std::uint64_t put = put_count();
+        if (before > put) fail_damaged("more is done than was put");
+        if (before == put) {
             throw usage_error(std::string("bulkhead: task_done() was called more often on ") +
                               what_ + " than messages were put");
         }
-        // Sequentially consistent: see wait_channel. Release: who joins sees what the task did.
-    } while (!done.compare_exchange_weak(before, before + 1, std::memory_order_seq_cst));
+        // Release: who joins sees what the task did.
+    } while (!done.compare_exchange_weak(before, before + 1, std::memory_order_acq_rel,
+                                         std::memory_order_relaxed));
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
     if (before + 1 != put_count()) return;
     pending_wake joiners;
     joiners.decide(layout_.tasks, INT_MAX);
@@ -465,20 +477,28 @@ outcome byte_ring::join_tasks(deadline until) {
     for (;;) {
         // In this order: as done <= put at any time, all was done when `done` was read.
         const std::uint64_t done = layout_.readers.done.load(std::memory_order_acquire);
-        if (done == put_count()) return outcome::done;
-        const auto more = [&] { return layout_.readers.done.load() != done; };
+        const std::uint64_t put = put_count();
+        if (done == put) return outcome::done;
+        if (done > put) fail_damaged("more is done than was put");
+        const auto more = [&] {
+            return layout_.readers.done.load(std::memory_order_acquire) != done;
+        };
         if (!wait.pause(no_lock, layout_.tasks, more)) return outcome::timed_out;
     }
 }
 
 std::uint64_t byte_ring::size() const {
-    const std::uint64_t got = got_count();
-    const std::uint64_t messages = put_count() - got;
-    // More are possible where others have put and taken many meanwhile.
-    if (messages > buffer_bytes_ / length_bytes && got == got_count()) {
-        fail_damaged("its counts do not fit its positions");
+    constexpr int attempts_max = 100;
+    const std::uint64_t most = buffer_bytes_ / length_bytes;
+    std::uint64_t messages = 0;
+    for (int attempt = 0; attempt != attempts_max; ++attempt) {
+        const std::uint64_t got = got_count();
+        messages = put_count() - got;
+        if (got_count() != got) continue;  // more may have been put and taken in between
+        if (messages > most) fail_damaged("its counts do not fit its positions");
+        return messages;
     }
-    return messages;
+    return std::min(messages, most);
 }
 
 constinit const accountant queue_accountant{
@@ -493,8 +513,8 @@ constinit const accountant queue_accountant{
         to.add("bytes_used", tail.offset() + rounds * layout.geometry.buffer_bytes - head.offset());
         to.add("capacity_bytes", layout.geometry.capacity_bytes);
         to.add("closed", writers.closed.load(std::memory_order_relaxed));
-        to.add_lock(layout.writers_lock);
-        to.add_lock(layout.readers_lock);
+        to.add_lock(layout.writers_lock, "writer");
+        to.add_lock(layout.readers_lock, "reader");
     }};
 
 }  // namespace bulkhead::ring

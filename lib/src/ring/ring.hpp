@@ -22,6 +22,9 @@ enum class outcome : std::uint8_t { done, timed_out, closed };
 class ring_hold {
 public:
     [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
+    /// Releases the lock. False when that cannot be done: it is another thread's, or its memory was
+    /// overwritten. The ring must then stay mapped, as the C library keeps the lock's address.
+    bool let_go() noexcept { return lock_.release(); }
 
 private:
     friend class byte_ring;
@@ -75,7 +78,7 @@ public:
     outcome join_tasks(detail::deadline until);
 
     [[nodiscard]] bool closed() const;
-    /// Messages in it at some moment during the call, or a few more where others take them meanwhile.
+    /// Messages in it at some moment during the call; where others never rest, a guess.
     [[nodiscard]] std::uint64_t size() const;
     [[nodiscard]] std::size_t capacity_bytes() const noexcept { return capacity_bytes_; }
     [[nodiscard]] ring_marks& marks() noexcept { return layout_.marks; }
@@ -91,7 +94,7 @@ private:
     [[nodiscard]] ring_position own_tail() const;
     std::uint64_t room_for(std::uint64_t needed, ring_position tail);
     void append(ring_position& tail, message bytes) noexcept;
-    void commit_tail(ring_position from, ring_position to, std::uint64_t count) noexcept;
+    ring_position commit_tail(ring_position from, ring_position to, std::uint64_t count) noexcept;
     /// And releases the lock.
     void end_put(operation_lock& lock, std::uint64_t room) noexcept;
     bool pass_skip();
@@ -100,13 +103,13 @@ private:
     [[nodiscard]] ring_position own_head() const;
     ring_position tail_beyond(ring_position head, bool newest);
     [[nodiscard]] std::uint64_t length_at(ring_position at) const noexcept;
-    void skip(ring_position head) noexcept;
+    ring_position skip(ring_position head) noexcept;
     [[nodiscard]] std::uint64_t checked_length_at(ring_position head, std::uint64_t used) const;
     bool take(ring_position& head, std::uint64_t& used, detail::byte_sink sink);
-    void commit_head(ring_position from, ring_position to, std::uint64_t count) noexcept;
-    void restart();
+    ring_position commit_head(ring_position from, ring_position to, std::uint64_t count) noexcept;
+    ring_position restart(ring_position head);
     /// And releases the lock.
-    void end_get(operation_lock& lock, std::uint64_t used);
+    void end_get(operation_lock& lock, ring_position head, std::uint64_t used) noexcept;
     // Under none:
     void refuse_too_large(std::size_t bytes) const;
     void refuse_foreign(const robust_mutex& lock) const;

@@ -6,7 +6,7 @@
 // A message is a 64-bit length and its bytes, padded to a multiple of 8; the buffer is one too, so a
 // length never wraps around its end, only bytes do. Messages lie from `head` to `tail`. Writers change
 // their side and the buffer's free part, under their lock; readers theirs, under the other: one writer
-// and one reader never wait for each other.
+// and one reader do not wait for each other, but for the moment of going on at the beginning (below).
 //
 // A side is a position and two tallies, of which the position's lowest bit says which is valid:
 //

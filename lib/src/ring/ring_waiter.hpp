@@ -65,10 +65,10 @@ public:
         return true;
     }
 
+    /// Whether pause() would spin.
+    [[nodiscard]] bool spins_next() const noexcept { return !late_ && !spun_ && worth_spinning(); }
     /// Whether pause() would sleep.
-    [[nodiscard]] bool sleeps_next() const noexcept {
-        return !late_ && (spun_ || !worth_spinning());
-    }
+    [[nodiscard]] bool sleeps_next() const noexcept { return !late_ && !spins_next(); }
 
 private:
     void spin(std::uint64_t seen) {
@@ -99,8 +99,13 @@ private:
     }
 
     void note(detail::deadline begin) {
+        const auto now = std::chrono::steady_clock::now();
+        if (now >= spin_end_) {
+            spun_ = true;
+            late_ = now >= until_;
+        }
         const int times = habit_.times.load(std::memory_order_relaxed);
-        const auto took = std::chrono::steady_clock::now() - begin;
+        const auto took = now - begin;
         const auto quick = times >= spin_habit::times_min
                                ? spin_habit::head_start + spin_habit::almost_at_once
                                : std::chrono::nanoseconds(spin_habit::almost_at_once);

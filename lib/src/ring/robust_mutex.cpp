@@ -3,6 +3,7 @@
 
 #include "os/fd.hpp"
 #include "os/life.hpp"
+#include "os/procfs.hpp"
 
 #include <bulkhead/error.hpp>
 
@@ -10,9 +11,11 @@
 #include <cerrno>
 #include <csignal>
 #include <ctime>
+#include <exception>
 #include <linux/futex.h>
 #include <new>
 #include <string>
+#include <string_view>
 #include <unistd.h>
 
 // Clang 16's ThreadSanitizer does not know pthread_mutex_clocklock, nor that a timed lock can be
@@ -112,9 +115,15 @@ bool robust_mutex::owner_is_plausible() const {
     const auto owner = static_cast<pid_t>(seen & FUTEX_TID_MASK);
     // The C library writes the owner down a second time, just behind the lock's word. The kernel
     // marks the lock as a dying thread's before its id is free, so an id that is free is nobody's.
-    // It is 0 between the two notes, where the owner may have been stopped.
+    // It is 0 between the two notes, where the owner may have been stopped or have no CPU; it cannot sleep
+    // there for another reason, as a thread may whose id is garbage.
     const pid_t noted = __atomic_load_n(&mutex_.__data.__owner, __ATOMIC_RELAXED);
-    const bool is_whole = owner != 0 && (noted == owner || noted == 0);
+    const auto is_between_notes = [&] {
+        const auto stat = os::stat_of(owner);
+        return noted == 0 &&
+               (!stat || std::string_view("RDTt").find(stat->state) != std::string_view::npos);
+    };
+    const bool is_whole = owner != 0 && (noted == owner || is_between_notes());
     const bool exists = ::kill(owner, 0) == 0 || errno != ESRCH;
     return (is_whole && exists) || word() != seen;
 }
@@ -169,12 +178,14 @@ void robust_mutex::unlock(const char* what) {
     fail_damaged(what, os::errno_text(failure));
 }
 
-void robust_guard::release() noexcept {
-    if (how_ == acquired::no) return;
+bool robust_guard::release() noexcept {
+    if (how_ == acquired::no) return true;
     how_ = acquired::no;
     try {
         mutex_.unlock(what_);
-    } catch (const error&) {  // NOLINT(bugprone-empty-catch)
+        return true;
+    } catch (const std::exception&) {
+        return false;
     }
 }
 

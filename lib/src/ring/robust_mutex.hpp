@@ -68,8 +68,9 @@ public:
 
     explicit operator bool() const noexcept { return how_ != acquired::no; }
     [[nodiscard]] acquired how() const noexcept { return how_; }
-    /// Before the scope's end. Silent when the memory was damaged meanwhile: the next locker says so.
-    void release() noexcept;
+    /// Before the scope's end. False when it has it and cannot: the memory was damaged meanwhile (the
+    /// next locker says so), or this is another thread or process than locked it.
+    bool release() noexcept;
 
 private:
     robust_mutex& mutex_;
@@ -99,9 +100,8 @@ public:
     }
     explicit operator bool() const noexcept { return guard_ && static_cast<bool>(*guard_); }
     [[nodiscard]] acquired how() const noexcept { return guard_ ? guard_->how() : acquired::no; }
-    void release() noexcept {
-        if (guard_) guard_->release();
-    }
+    /// As robust_guard::release().
+    bool release() noexcept { return !guard_ || guard_->release(); }
 
 private:
     std::optional<robust_guard> guard_;
