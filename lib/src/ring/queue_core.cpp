@@ -7,9 +7,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
-#include <mutex>
-#include <vector>
 
 namespace bulkhead::detail {
 namespace {
@@ -66,34 +65,24 @@ public:
     byte_ring messages;
 };
 
-namespace {
-
-/// What a robust list still leads into.
-template <class State>
-void keep_for_good(const std::shared_ptr<State>& state) noexcept {
-    static std::mutex& lock = *new std::mutex;
-    static auto& kept = *new std::vector<std::shared_ptr<State>>;
-    const std::lock_guard guard(lock);
-    kept.push_back(state);
-}
-
-}  // namespace
-
 class queue_hold::held {
 public:
     explicit held(std::shared_ptr<queue_core::state> from) : of(std::move(from)) {}
-    ~held() {
-        if (!hold.let_go()) keep_for_good(of);
-    }
-    held(const held&) = delete;
-    held& operator=(const held&) = delete;
 
     std::shared_ptr<queue_core::state> of;  // outlives the hold
     ring::ring_hold hold;
+    held* next_kept = nullptr;
 };
 
+namespace {
+
+/// What robust lists still lead into, for good.
+std::atomic<queue_hold::held*> kept{nullptr};
+
+}  // namespace
+
 queue_hold::queue_hold() = default;
-queue_hold::~queue_hold() = default;
+queue_hold::~queue_hold() { let_go(); }
 queue_hold::queue_hold(queue_hold&&) noexcept = default;
 
 std::span<std::byte> queue_hold::bytes() const noexcept {
@@ -102,11 +91,21 @@ std::span<std::byte> queue_hold::bytes() const noexcept {
 
 void queue_hold::put(std::size_t bytes) {
     held_->of->messages.put(held_->hold, bytes);
-    held_.reset();
+    let_go();
 }
 
 void queue_hold::take() {
     held_->of->messages.take(held_->hold);
+    let_go();
+}
+
+void queue_hold::let_go() noexcept {
+    if (held_ && !held_->hold.let_go()) {
+        held* const one = held_.release();
+        one->next_kept = kept.load();
+        while (!kept.compare_exchange_weak(one->next_kept, one)) {
+        }
+    }
     held_.reset();
 }
 

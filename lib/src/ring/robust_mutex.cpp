@@ -179,14 +179,15 @@ void robust_mutex::unlock(const char* what) {
 }
 
 bool robust_guard::release() noexcept {
-    if (how_ == acquired::no) return true;
-    how_ = acquired::no;
-    try {
-        mutex_.unlock(what_);
-        return true;
-    } catch (const std::exception&) {
-        return false;
+    if (how_ != acquired::no) {
+        how_ = acquired::no;
+        try {
+            mutex_.unlock(what_);
+        } catch (const std::exception&) {
+            is_stuck_ = true;
+        }
     }
+    return !is_stuck_;
 }
 
 }  // namespace bulkhead::ring

@@ -68,7 +68,7 @@ public:
 
     explicit operator bool() const noexcept { return how_ != acquired::no; }
     [[nodiscard]] acquired how() const noexcept { return how_; }
-    /// Before the scope's end. False when it has it and cannot: the memory was damaged meanwhile (the
+    /// Before the scope's end. False when it had it and could not: the memory was damaged meanwhile (the
     /// next locker says so), or this is another thread or process than locked it.
     bool release() noexcept;
 
@@ -76,6 +76,7 @@ private:
     robust_mutex& mutex_;
     const char* what_;
     acquired how_;
+    bool is_stuck_ = false;
 };
 
 /// How long an operation that waits for nothing else may wait for the lock: far longer than a copy

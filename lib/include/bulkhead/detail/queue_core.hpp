@@ -111,9 +111,12 @@ public:
     void put(std::size_t bytes);
     void take();
 
+    class held;
+
 private:
     friend queue_core;
-    class held;
+
+    void let_go() noexcept;
 
     std::unique_ptr<held> held_;
 };
