@@ -5,11 +5,13 @@
 
 #include <cstring>
 #include <deque>
+#include <future>
 #include <memory>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -417,6 +419,27 @@ BOOST_AUTO_TEST_CASE(a_damaged_lock_is_refused_and_one_of_nobody_is_not_waited_f
     BOOST_CHECK_THROW(ring.get(wait_for_ever), bulkhead::error);
     std::memcpy(locks, before, locks_bytes);
     BOOST_TEST((ring.get() == "x"));
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_said_to_be_that_of_a_sleeping_thread_is_not_waited_for) {
+    own_ring ring(100);
+    ring.put("x");
+    std::promise<std::uint32_t> id;
+    std::promise<void> stop;
+    std::jthread sleeper([&] {
+        id.set_value(static_cast<std::uint32_t>(::gettid()));
+        stop.get_future().wait();
+    });
+    const std::uint32_t word = id.get_future().get();
+    std::byte before[2 * sizeof(robust_mutex)];
+    std::memcpy(before, ring.memory(), sizeof before);
+    std::memcpy(ring.memory(), &word, sizeof word);
+    std::memcpy(ring.memory() + sizeof(robust_mutex), &word, sizeof word);
+    BOOST_CHECK_THROW(ring.put("y", wait_for_ever), bulkhead::error);
+    BOOST_CHECK_THROW(ring.get(wait_for_ever), bulkhead::error);
+    std::memcpy(ring.memory(), before, sizeof before);
+    BOOST_TEST((ring.get() == "x"));
+    stop.set_value();
 }
 
 BOOST_AUTO_TEST_CASE(random_bytes_are_refused_or_work_and_never_reach_beyond_the_memory) {
