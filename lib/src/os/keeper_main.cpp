@@ -59,11 +59,10 @@ std::optional<std::string> environment_in(const std::string& directory) {
 
 /// The environment that a process was started with. Its memory is not to be had by the process's number
 /// once its first thread has ended and others go on.
-std::optional<std::string> environment_of(pid_t pid, const std::optional<process_stat>& stat) {
+std::optional<std::string> environment_of(pid_t pid) {
     const std::string process = "/proc/" + std::to_string(pid);
     auto environment = environment_in(process);
     if (!environment || !environment->empty()) return environment;
-    if (!stat || stat->state != 'Z' || stat->threads < 2) return environment;
     const std::string threads = process + "/task";
     for (const pid_t thread : ids_in(threads)) {
         environment = environment_in(threads + "/" + std::to_string(thread));
@@ -110,10 +109,10 @@ enum class finding : std::uint8_t {
 };
 
 finding kill_if_found(pid_t pid, const search& what) {
-    const auto stat = stat_of(pid);
-    const auto environment = environment_of(pid, stat);
+    const auto environment = environment_of(pid);
     if (!environment) return finding::foreign;
     if (environment->empty()) {
+        const auto stat = stat_of(pid);
         constexpr unsigned long kernel_thread = 0x00200000;  // PF_KTHREAD of linux/sched.h
         if (!stat) return finding::gone;
         const bool ended = (stat->state == 'Z' && stat->threads < 2) || stat->state == 'X';
@@ -123,7 +122,7 @@ finding kill_if_found(pid_t pid, const search& what) {
     const unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!pidfd) return errno == ESRCH ? finding::gone : finding::unknown;
     // Once more, now that the number cannot become another's.
-    const auto again = environment_of(pid, stat_of(pid));
+    const auto again = environment_of(pid);
     if (!again || !what.finds(compartments_in(*again))) return finding::unknown;
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     return finding::killed;

@@ -44,6 +44,23 @@ std::uint64_t tally_of(const std::atomic<std::uint64_t>& position,
     return tally;
 }
 
+/// Moves a side's position and adds to its tally, under the side's lock.
+ring_position commit(std::atomic<std::uint64_t>& position, std::atomic<std::uint64_t> (&tallies)[2],
+                     ring_position from, ring_position to, std::uint64_t count) noexcept {
+    const std::uint64_t tally = tallies[from.tally()].load(std::memory_order_relaxed) + count;
+    const ring_position next = to.with_tally(1 - from.tally());
+    BULKHEAD_KILL_POINT("ring.copied");
+    tallies[next.tally()].store(tally, std::memory_order_release);  // partner: tally_of()
+    BULKHEAD_KILL_POINT("ring.state_written");
+    // Release: all that the position stands for has been done before it counts: the tally, and the
+    // messages' bytes written or read. Partners: own_tail() and own_head() of whoever has the lock next,
+    // tail_beyond() and room_for() of the other side.
+    position.store(next.word(), std::memory_order_release);
+    BULKHEAD_KILL_POINT("ring.committed");
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
+    return next;
+}
+
 }  // namespace
 
 std::size_t byte_ring::body_bytes(std::size_t capacity_bytes) noexcept {
@@ -132,18 +149,7 @@ void byte_ring::append(ring_position& tail, message bytes) noexcept {
 
 ring_position byte_ring::commit_tail(ring_position from, ring_position to,
                                      std::uint64_t count) noexcept {
-    writers_side& side = layout_.writers;
-    const std::uint64_t put = side.put[from.tally()].load(std::memory_order_relaxed) + count;
-    const ring_position next = to.with_tally(1 - from.tally());
-    BULKHEAD_KILL_POINT("ring.copied");
-    side.put[next.tally()].store(put, std::memory_order_release);  // partner: tally_of()
-    BULKHEAD_KILL_POINT("ring.state_written");
-    // Release: the tally and the messages' bytes are there before they count. Partners: own_tail() of
-    // whoever has the lock next, and tail_beyond().
-    side.tail.store(next.word(), std::memory_order_release);
-    BULKHEAD_KILL_POINT("ring.committed");
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
-    return next;
+    return commit(layout_.writers.tail, layout_.writers.put, from, to, count);
 }
 
 void byte_ring::end_put(operation_lock& lock, std::uint64_t room) noexcept {
@@ -316,18 +322,7 @@ bool byte_ring::take(ring_position& head, std::uint64_t& used, detail::byte_sink
 
 ring_position byte_ring::commit_head(ring_position from, ring_position to,
                                      std::uint64_t count) noexcept {
-    readers_side& side = layout_.readers;
-    const std::uint64_t got = side.got[from.tally()].load(std::memory_order_relaxed) + count;
-    const ring_position next = to.with_tally(1 - from.tally());
-    BULKHEAD_KILL_POINT("ring.copied");
-    side.got[next.tally()].store(got, std::memory_order_release);  // partner: tally_of()
-    BULKHEAD_KILL_POINT("ring.state_written");
-    // Release: what lies before the head has been read. Partners: own_head() of whoever has the lock
-    // next, and room_for().
-    side.head.store(next.word(), std::memory_order_release);
-    BULKHEAD_KILL_POINT("ring.committed");
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
-    return next;
+    return commit(layout_.readers.head, layout_.readers.got, from, to, count);
 }
 
 ring_position byte_ring::restart(ring_position head) {

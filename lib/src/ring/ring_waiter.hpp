@@ -48,7 +48,7 @@ public:
     template <class Ready>
     bool pause(operation_lock& lock, wait_channel& channel, Ready&& ready) {
         if (late_) return false;
-        if (!spun_ && worth_spinning()) {
+        if (spins_next()) {
             const std::uint64_t seen = watched_.load(std::memory_order_relaxed);
             if (ready()) return true;
             lock.release();
