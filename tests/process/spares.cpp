@@ -14,11 +14,8 @@ using bulkhead::worker_crashed;
 /// The processes of this test that are not in `known`, nor a keeper.
 std::vector<pid_t> others(const scene& at, const std::vector<pid_t>& known) {
     std::vector<pid_t> found;
-    const auto keepers = keepers_of(::getpid());
     for (const pid_t pid : processes_marked(at.mark())) {
-        if (std::count(known.begin(), known.end(), pid) +
-                std::count(keepers.begin(), keepers.end(), pid) ==
-            0) {
+        if (std::count(known.begin(), known.end(), pid) == 0 && !is_keeper(pid)) {
             found.push_back(pid);
         }
     }

@@ -62,6 +62,12 @@ inline void beget_and_hang(const fs::path& born) {
     while (true) ::pause();
 }
 
+/// From its first instruction on, before it has taken its name.
+inline bool is_keeper(pid_t pid) {
+    return content("/proc/" + std::to_string(pid) + "/cmdline").find("--bulkhead-keeper") !=
+           std::string::npos;
+}
+
 /// The children of a process that are keepers.
 inline std::vector<pid_t> keepers_of(pid_t parent) {
     std::vector<pid_t> found;
