@@ -19,6 +19,7 @@
 #include <random>
 #include <ranges>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -249,7 +250,10 @@ std::size_t descendants() {
         if (name.find_first_not_of("0123456789") != std::string::npos) continue;
         if (name == std::to_string(::getpid())) continue;
         std::ifstream file(entry.path() / "environ", std::ios::binary);
-        const std::string variables{std::istreambuf_iterator<char>(file), {}};
+        // No istreambuf_iterator: it throws when the process ends meanwhile.
+        std::ostringstream read;
+        read << file.rdbuf();
+        const std::string variables = read.str();
         if (variables.find(mark) != std::string::npos) ++count;
     }
     return count;

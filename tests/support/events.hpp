@@ -48,9 +48,13 @@ void until(Predicate&& is_so) {
     while (!is_so()) ::usleep(500);
 }
 
+/// What could be read of it. Of a process in /proc that ends meanwhile that is nothing, and no exception,
+/// as an istreambuf_iterator would throw.
 inline std::string content(const fs::path& file) {
     std::ifstream in(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
+    std::ostringstream all;
+    all << in.rdbuf();
+    return all.str();
 }
 
 /// Waits for an announcement.
