@@ -1,4 +1,5 @@
 // Puts the records of its input on a named queue.
+#include "boost_queue.hpp"
 #include "frame.hpp"
 #include "progress.hpp"
 #include "stop_signals.hpp"
@@ -21,16 +22,24 @@ using namespace bulkhead::tools;
 constexpr std::size_t batch_max = 512;
 
 constexpr stream_program program{
-    "bulkhead-writer", BULKHEAD_VERSION, "QUEUE [FILE...]",
+    "bulkhead-writer",
+    BULKHEAD_VERSION,
+    "QUEUE [FILE...]",
     "Puts each line of the FILEs, or of standard input (also -), as a message on the named QUEUE,\n"
     "waiting while it is full. Makes the queue if there is none. Several writers can share a "
     "queue;\n"
     "the last to end closes it, and its readers then end, too.\n",
-    true};
+    true,
+    "at the end of the last FILE wait for it to grow, as tail -f does"};
+
+/// Between looks at a file that may grow.
+constexpr std::chrono::milliseconds growth_poll_interval{50};
 
 class input {
 public:
-    explicit input(const std::string& file) : name_(file == "-" ? "standard input" : file) {
+    /// `follow`: the end of a regular file is not its end.
+    input(const std::string& file, bool follow)
+        : name_(file == "-" ? "standard input" : file), follow_(follow) {
         if (file != "-") fd_ = owned_ = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
         if (fd_ < 0) fail("cannot open ");
         struct stat about {};
@@ -52,12 +61,28 @@ public:
             }
             check_stop_signals();
             const ssize_t got = ::read(fd_, to.data(), to.size());
+            if (got == 0 && follow_ && is_regular_) {
+                await_growth();
+                continue;
+            }
             if (got >= 0) return static_cast<std::size_t>(got);
             if (errno != EINTR && errno != EAGAIN) fail("cannot read ");
         }
     }
 
 private:
+    void await_growth() const {
+        struct stat about {};
+        const ::off_t here = ::lseek(fd_, 0, SEEK_CUR);
+        if (::fstat(fd_, &about) == 0 && about.st_size < here) {
+            std::fprintf(stderr, "%s: %s has been cut; going on from its beginning\n", program.name,
+                         name_.c_str());
+            ::lseek(fd_, 0, SEEK_SET);
+            return;
+        }
+        (void)wait_for(-1, 0, growth_poll_interval);
+    }
+
     [[noreturn]] void fail(const char* what) const {
         throw std::runtime_error(what + name_ + ": " + std::strerror(errno));
     }
@@ -66,14 +91,15 @@ private:
     int fd_ = STDIN_FILENO;
     int owned_ = -1;
     bool is_regular_ = false;
+    bool follow_;
 };
 
 class writer {
 public:
     explicit writer(const stream_options& options)
         : options_(options),
-          end_(options),
-          splitter_(options.how, end_.queue().capacity_bytes()),
+          to_(options.boost ? open_boost_sink(options) : open_sink(options)),
+          splitter_(options.how, to_->message_bytes_max()),
           left_(options.count.value_or(UINT64_MAX)),
           progress_(program.name, options.progress, STDIN_FILENO) {}
 
@@ -106,7 +132,7 @@ private:
         idle_timer idle(options_.timeout);
         while (!batch.empty()) {
             idle.check("room in", options_.queue);
-            const std::size_t count = end_.queue().put_several(batch, idle.next());
+            const std::size_t count = to_->put(batch, idle.next());
             if (count == 0) continue;
             std::uint64_t bytes = 0;
             for (const auto& message : batch.first(count)) bytes += message.size();
@@ -118,7 +144,7 @@ private:
     }
 
     const stream_options& options_;
-    writer_end end_;
+    std::unique_ptr<message_sink> to_;
     record_splitter splitter_;
     std::uint64_t left_;
     progress progress_;
@@ -130,7 +156,8 @@ void write_stream(int argc, char** argv) {
     if (options->files.empty()) options->files.emplace_back("-");
     writer to(*options);
     for (const auto& file : options->files) {
-        if (!to.copy(input(file))) break;
+        const bool last = &file == &options->files.back();
+        if (!to.copy(input(file, options->follow && last))) break;
     }
 }
 

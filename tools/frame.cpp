@@ -1,8 +1,11 @@
 // Splitting a stream into records.
 #include "frame.hpp"
 
+#include "json_frame.hpp"
+
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 
 namespace bulkhead::tools {
 namespace {
@@ -16,7 +19,8 @@ frame parse_frame(const std::string& text) {
     if (text == "lines") return frame::lines;
     if (text == "nul") return frame::nul;
     if (text == "u32") return frame::u32;
-    throw std::invalid_argument("--frame can be lines, nul or u32, not '" + text + "'");
+    if (text == "json") return frame::json;
+    throw std::invalid_argument("--frame can be lines, nul, u32 or json, not '" + text + "'");
 }
 
 record_splitter::record_splitter(frame how, std::size_t message_bytes_max)
@@ -32,7 +36,7 @@ std::span<std::byte> record_splitter::room() {
     }
     if (end_ == buffer_.size()) {
         // Full of one record: larger, up to what the queue takes and a byte to see that it is more.
-        const std::size_t most = message_bytes_max_ + prefix_bytes + 1;
+        const std::size_t most = record_bytes_max() + prefix_bytes + 1;
         buffer_.resize(std::max(buffer_.size() + 1, std::min(2 * buffer_.size(), most)));
     }
     return std::span(buffer_).subspan(end_);
@@ -40,6 +44,7 @@ std::span<std::byte> record_splitter::room() {
 
 std::span<const std::span<const std::byte>> record_splitter::take(std::size_t count_max) {
     messages_.clear();
+    decoded_.clear();
     while (messages_.size() != count_max && take_one()) {
     }
     return messages_;
@@ -51,10 +56,16 @@ bool record_splitter::take_one() {
             return take_delimited(std::byte{'\n'});
         case frame::nul:
             return take_delimited(std::byte{0});
+        case frame::json:
+            return take_json();
         case frame::u32:
             break;
     }
     return take_prefixed();
+}
+
+std::size_t record_splitter::record_bytes_max() const noexcept {
+    return how_ == frame::json ? json_line_bytes_max(message_bytes_max_) : message_bytes_max_;
 }
 
 bool record_splitter::take_delimited(std::byte delimiter) {
@@ -63,16 +74,43 @@ bool record_splitter::take_delimited(std::byte delimiter) {
     const void* found = std::memchr(from, std::to_integer<int>(delimiter), end_ - scanned_);
     if (found == nullptr && !at_end_) {
         scanned_ = end_;
-        return end_ - begin_ > message_bytes_max_ ? refuse("more than ") : false;
+        return end_ - begin_ > record_bytes_max() ? refuse("more than ") : false;
     }
     const std::size_t next =
         found == nullptr
             ? end_
             : static_cast<std::size_t>(static_cast<const std::byte*>(found) - buffer_.data()) + 1;
-    if (next - begin_ > message_bytes_max_) {
+    if (next - begin_ > record_bytes_max()) {
         return refuse(std::to_string(next - begin_) + " bytes, more than ");
     }
     add(begin_, next, next);
+    return true;
+}
+
+bool record_splitter::take_json() {
+    const std::size_t begin = begin_;
+    if (!take_delimited(std::byte{'\n'})) return false;
+    const auto line = messages_.back();
+    messages_.pop_back();
+    // As if not taken, until it has proved to be good: what is good before it is given first.
+    const auto undo = [&] {
+        begin_ = begin;
+        --records_;
+    };
+    try {
+        decoded_.push_back(message_of_json_line(
+            std::string_view(reinterpret_cast<const char*>(line.data()), line.size())));
+    } catch (const std::invalid_argument& why) {
+        undo();
+        if (!messages_.empty()) return false;
+        throw bad_input("record " + std::to_string(records_ + 1) +
+                        " is no message in JSON: " + why.what());
+    }
+    if (decoded_.back().size() > message_bytes_max_) {
+        undo();
+        return refuse(std::to_string(decoded_.back().size()) + " bytes, more than ");
+    }
+    messages_.push_back(std::as_bytes(std::span(decoded_.back())));
     return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -14,6 +15,7 @@ enum class frame : std::uint8_t {
     lines,  ///< up to and with '\n', which the last may lack; the message has it
     nul,    ///< the same with a zero byte
     u32,    ///< a little-endian 32-bit length and as many bytes; the message is these
+    json,   ///< a line that holds an object, of which json_frame.hpp tells
 };
 
 /// Throws std::invalid_argument.
@@ -44,6 +46,8 @@ private:
     bool take_one();
     bool take_delimited(std::byte delimiter);
     bool take_prefixed();
+    bool take_json();
+    [[nodiscard]] std::size_t record_bytes_max() const noexcept;
     void add(std::size_t begin, std::size_t end, std::size_t next);
     /// False while there are good messages before the bad one: these are given first.
     [[nodiscard]] bool refuse(const std::string& size) const;
@@ -57,6 +61,7 @@ private:
     std::uint64_t records_ = 0;
     bool at_end_ = false;
     std::vector<std::span<const std::byte>> messages_;
+    std::deque<std::string> decoded_;  ///< messages that do not stand in the buffer as they are
 };
 
 }  // namespace bulkhead::tools

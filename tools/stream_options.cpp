@@ -20,7 +20,7 @@ Number parse_number(const std::string& option, const std::string& text) {
     return value;
 }
 
-po::options_description visible_options() {
+po::options_description visible_options(const stream_program& program) {
     po::options_description options("Options");
     options.add_options()("count,n", po::value<std::string>()->value_name("COUNT"),
                           "stop after COUNT messages")(
@@ -31,7 +31,15 @@ po::options_description visible_options() {
         "(default 8M); one that exists stays as it is")(
         "frame", po::value<std::string>()->value_name("KIND")->default_value("lines"),
         "what a message is: lines (ends in a newline), nul (ends in a zero byte), u32 (a "
-        "little-endian 32-bit length, then as many bytes)")(
+        "little-endian 32-bit length, then as many bytes), json (a line with an object whose "
+        "member "
+        "\"data\", or \"data_base64\", is the message; the reader adds when it came, its number "
+        "and "
+        "size)")("json", "the same as --frame json")("follow,f", program.follow)(
+        "boost",
+        "QUEUE is a boost::interprocess::message_queue that another program has made; it has no "
+        "end, "
+        "so the reader stops by --count, --timeout or a signal")(
         "keep", "do not remove the queue once it is closed and drained")(
         "progress", "show messages, bytes and MiB/s on stderr even if it is no terminal")(
         "help,h", "print this and exit")("version", "print the version and exit");
@@ -95,7 +103,7 @@ std::size_t parse_size(const std::string& text) {
 
 std::optional<stream_options> parse_command_line(const stream_program& program, int argc,
                                                  char** argv) {
-    const auto visible = visible_options();
+    const auto visible = visible_options(program);
     const auto given = parse(visible, argc, argv);
     if (given.count("help") != 0) {
         std::cout << "Usage: " << program.name << " [options] " << program.synopsis << "\n\n"
@@ -132,7 +140,22 @@ std::optional<stream_options> parse_command_line(const stream_program& program, 
     } catch (const std::invalid_argument& mistake) {
         throw usage_mistake(mistake.what());
     }
+    if (given.count("json") != 0) {
+        if (!given["frame"].defaulted() && options.how != frame::json) {
+            throw usage_mistake("--json and --frame " + given["frame"].as<std::string>() +
+                                " contradict each other");
+        }
+        options.how = frame::json;
+    }
+    options.boost = given.count("boost") != 0;
+    for (const char* own : {"capacity", "keep"}) {
+        if (options.boost && given.count(own) != 0) {
+            throw usage_mistake(std::string("--") + own + " is not for --boost: the queue is " +
+                                "another program's");
+        }
+    }
     options.keep = given.count("keep") != 0;
+    options.follow = given.count("follow") != 0;
     options.progress = given.count("progress") != 0;
     return options;
 }

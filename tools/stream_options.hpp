@@ -21,6 +21,8 @@ struct stream_options {
     std::size_t capacity_bytes = std::size_t{8} << 20;  ///< lines of binary files can be long
     frame how = frame::lines;
     bool keep = false;
+    bool follow = false;
+    bool boost = false;
     bool progress = false;
 };
 
@@ -31,6 +33,7 @@ struct stream_program {
     const char* synopsis;  ///< what follows the name and [options]
     const char* summary;   ///< paragraphs for --help
     bool takes_files;
+    const char* follow;  ///< what --follow does, for --help
 };
 
 /// nullopt after --help or --version, which it prints. Throws usage_mistake.

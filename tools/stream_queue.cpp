@@ -42,6 +42,90 @@ bool try_lock_alone(const queue_core& queue) {
 
 void unlock(const queue_core& queue) { ::flock(queue.native_handle(), LOCK_UN); }
 
+/// One writer's part. Its end, however it comes about, ends the stream if it is the last one's.
+class writer_end final : public message_sink {
+public:
+    /// One that an earlier stream has closed is left to its readers, then replaced.
+    explicit writer_end(const stream_options& options) {
+        const idle_timer idle(options.timeout);
+        for (;;) {
+            queue_.emplace(open_or_create(options));
+            lock_shared(*queue_);
+            if (!queue_->closed() && queue_->is_reachable()) break;
+            if (queue_->size() == 0) queue_->remove_own_name();
+            unlock(*queue_);
+            idle.check("readers to drain the closed", options.queue);
+            if (queue_->is_reachable()) std::this_thread::sleep_for(drain_poll_interval);
+        }
+        queue_->marks().writers_started.fetch_add(1);
+        if (options.keep) queue_->marks().keep.store(1);
+    }
+    ~writer_end() override {
+        try {
+            queue_->marks().writers_ended.fetch_add(1);
+            if (try_lock_alone(*queue_)) queue_->close();
+            unlock(*queue_);
+        } catch (const std::exception& failure) {
+            std::fprintf(stderr, "%s\n", failure.what());
+        }
+    }
+    writer_end(const writer_end&) = delete;
+    writer_end& operator=(const writer_end&) = delete;
+
+    [[nodiscard]] std::size_t message_bytes_max() const override {
+        return queue_->capacity_bytes();
+    }
+    std::size_t put(std::span<const std::span<const std::byte>> messages,
+                    detail::deadline until) override {
+        return queue_->put_several(messages, until);
+    }
+
+private:
+    std::optional<queue_core> queue_;
+};
+
+class reader_end final : public message_source {
+public:
+    explicit reader_end(const stream_options& options)
+        : options_(options), queue_(open_or_create(options)) {}
+
+    received take(detail::byte_sink to, std::size_t count_max, detail::deadline until,
+                  std::size_t& count) override {
+        return queue_.get_several(to, count_max, until, count);
+    }
+
+    /// Closes the queue if there were writers and none is left.
+    void look_around() override {
+        if (queue_.marks().writers_started.load() == 0 || !try_lock_alone(queue_)) return;
+        queue_.close();
+        unlock(queue_);
+    }
+
+    /// Removes the queue unless somebody asked to keep it.
+    std::string finish() override {
+        const auto marks = queue_.marks();
+        if (!options_.keep && marks.keep.load() == 0) queue_.remove_own_name();
+        const std::uint32_t lost = marks.writers_started.load() - marks.writers_ended.load();
+        if (lost == 0) return {};
+        return std::to_string(lost) + " of " + std::to_string(marks.writers_started.load()) +
+               " writers of queue '" + options_.queue +
+               "' died before the end of their input; what they had put is here";
+    }
+
+    void await_next(const idle_timer& idle) override {
+        // One that is kept stands there, drained, until a writer replaces it.
+        while (queue_.is_reachable()) {
+            idle.check("another stream in", options_.queue);
+            std::this_thread::sleep_for(drain_poll_interval);
+        }
+        queue_ = open_or_create(options_);
+    }
+
+private:
+    stream_options options_;
+    queue_core queue_;
+};
+
 }  // namespace
 
 void idle_timer::check(const char* waited_for, const std::string& queue) const {
@@ -58,50 +142,12 @@ detail::deadline idle_timer::next() const {
     return limit_ ? std::min(look_around, since_ + *limit_) : look_around;
 }
 
-writer_end::writer_end(const stream_options& options) {
-    const idle_timer idle(options.timeout);
-    for (;;) {
-        queue_.emplace(open_or_create(options));
-        lock_shared(*queue_);
-        if (!queue_->closed() && queue_->is_reachable()) break;
-        if (queue_->size() == 0) queue_->remove_own_name();
-        unlock(*queue_);
-        idle.check("readers to drain the closed", options.queue);
-        if (queue_->is_reachable()) std::this_thread::sleep_for(drain_poll_interval);
-    }
-    queue_->marks().writers_started.fetch_add(1);
-    if (options.keep) queue_->marks().keep.store(1);
+std::unique_ptr<message_sink> open_sink(const stream_options& options) {
+    return std::make_unique<writer_end>(options);
 }
 
-writer_end::~writer_end() {
-    try {
-        queue_->marks().writers_ended.fetch_add(1);
-        if (try_lock_alone(*queue_)) queue_->close();
-        unlock(*queue_);
-    } catch (const std::exception& failure) {
-        std::fprintf(stderr, "%s\n", failure.what());
-    }
-}
-
-reader_end::reader_end(const stream_options& options)
-    : name_(options.queue), keep_(options.keep), queue_(open_or_create(options)) {}
-
-void reader_end::close_if_abandoned() const {
-    if (queue_.marks().writers_started.load() == 0 || !try_lock_alone(queue_)) return;
-    queue_.close();
-    unlock(queue_);
-}
-
-void reader_end::finish() const {
-    const auto marks = queue_.marks();
-    if (!keep_ && marks.keep.load() == 0) queue_.remove_own_name();
-    const std::uint32_t lost = marks.writers_started.load() - marks.writers_ended.load();
-    if (lost != 0) {
-        throw std::runtime_error(std::to_string(lost) + " of " +
-                                 std::to_string(marks.writers_started.load()) +
-                                 " writers of queue '" + name_ +
-                                 "' died before the end of their input; what they had put is here");
-    }
+std::unique_ptr<message_source> open_source(const stream_options& options) {
+    return std::make_unique<reader_end>(options);
 }
 
 int run_program(const char* name, const std::function<void()>& body) {

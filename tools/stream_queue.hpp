@@ -12,7 +12,12 @@
 #include <bulkhead/detail/queue_core.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
 
 namespace bulkhead::tools {
 
@@ -35,39 +40,38 @@ private:
     clock::time_point since_ = clock::now();
 };
 
-/// One writer's part. Its end, however it comes about, ends the stream if it is the last one's.
-class writer_end {
+/// Where a writer's messages go.
+class message_sink {
 public:
-    /// Opens or makes the queue. One that an earlier stream has closed is left to its readers, then
-    /// replaced.
-    explicit writer_end(const stream_options& options);
-    ~writer_end();
-    writer_end(const writer_end&) = delete;
-    writer_end& operator=(const writer_end&) = delete;
-
-    [[nodiscard]] const detail::queue_core& queue() const noexcept { return *queue_; }
-
-private:
-    std::optional<detail::queue_core> queue_;
+    virtual ~message_sink() = default;
+    [[nodiscard]] virtual std::size_t message_bytes_max() const = 0;
+    /// As queue_core::put_several(): how many have been put, 0 when there was no room in time.
+    virtual std::size_t put(std::span<const std::span<const std::byte>> messages,
+                            detail::deadline until) = 0;
 };
 
-/// A reader's part.
-class reader_end {
+/// Where a reader's messages come from.
+class message_source {
 public:
-    explicit reader_end(const stream_options& options);
+    using received = detail::queue_core::received;
 
-    [[nodiscard]] const detail::queue_core& queue() const noexcept { return queue_; }
-    /// While the queue is empty: closes it if there were writers and none is left.
-    void close_if_abandoned() const;
-    /// Once closed and drained: removes the queue unless somebody asked to keep it. Throws
-    /// std::runtime_error if a writer died before its end.
-    void finish() const;
-
-private:
-    std::string name_;
-    bool keep_;
-    detail::queue_core queue_;
+    virtual ~message_source() = default;
+    /// As queue_core::get_several().
+    virtual received take(detail::byte_sink to, std::size_t count_max, detail::deadline until,
+                          std::size_t& count) = 0;
+    /// Whether it has taken a message that take() has not given yet.
+    [[nodiscard]] virtual bool holds_one() const { return false; }
+    /// Now and then while there is no message.
+    virtual void look_around() {}
+    /// After nothing_ever_more. What is wrong with the stream that has ended, "" when nothing is.
+    [[nodiscard]] virtual std::string finish() { return {}; }
+    /// After finish(): waits for another stream of that name.
+    virtual void await_next(const idle_timer& /*idle*/) {}
 };
+
+/// The two for a queue of this library's.
+[[nodiscard]] std::unique_ptr<message_sink> open_sink(const stream_options& options);
+[[nodiscard]] std::unique_ptr<message_source> open_source(const stream_options& options);
 
 /// Runs a program's body and turns what it throws into a sentence on stderr and an exit code.
 int run_program(const char* name, const std::function<void()>& body);

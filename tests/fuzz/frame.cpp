@@ -50,7 +50,7 @@ std::vector<std::string> records(frame how, std::string_view input, FuzzedDataPr
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     FuzzedDataProvider script(data, size);
-    const auto how = static_cast<frame>(script.ConsumeIntegralInRange(0, 2));
+    const auto how = static_cast<frame>(script.ConsumeIntegralInRange(0, 3));
     const std::string input = script.ConsumeRandomLengthString(2000);
     if (records(how, input, nullptr) != records(how, input, &script)) std::abort();
     return 0;

@@ -177,7 +177,7 @@ BOOST_AUTO_TEST_CASE(wrong_usage_ends_with_2_and_a_sentence) {
     BOOST_TEST(wrong("$R", "which queue?"));
     BOOST_TEST(wrong("$R one two", "'two'"));
     BOOST_TEST(wrong("$R --wrong q", "--wrong"));
-    BOOST_TEST(wrong("$W --frame xml q", "lines, nul or u32"));
+    BOOST_TEST(wrong("$W --frame xml q", "lines, nul, u32 or json"));
     BOOST_TEST(wrong("$W --capacity 0 q", "--capacity"));
     BOOST_TEST(wrong("$W --capacity 1T q", "--capacity"));
     BOOST_TEST(wrong("$W --timeout soon q", "--timeout"));
