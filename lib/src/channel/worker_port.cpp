@@ -43,28 +43,38 @@ bool worker_port::something_to_do() const noexcept {
     return !is_done() && ticket_of(current().state.load(std::memory_order_acquire)) >= ticket_;
 }
 
-bool worker_port::sleep() {
+worker_port::woken worker_port::sleep(std::optional<std::chrono::milliseconds> limit) {
     control_->worker_asleep.store(1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with compartment::post
     BULKHEAD_KILL_POINT("worker.asleep");
     if (something_to_do()) {
         control_->worker_asleep.store(0, std::memory_order_relaxed);
-        return true;
+        return woken::by_parent;
     }
     pollfd watched[2] = {{bell_.get(), POLLIN, 0}, {lifeline_.get(), POLLRDHUP, 0}};
-    while (::poll(watched, 2, -1) < 0 && errno == EINTR) {
+    const int timeout_ms = limit ? static_cast<int>(limit->count()) : -1;
+    int ready = 0;
+    while ((ready = ::poll(watched, 2, timeout_ms)) < 0 && errno == EINTR) {
     }
     control_->worker_asleep.store(0, std::memory_order_relaxed);
+    if (ready == 0) return woken::by_time;
     if ((watched[0].revents & POLLIN) != 0) os::silence(bell_.get());
     const bool hung_up = (watched[1].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
-    return !hung_up || something_to_do();
+    return hung_up && !something_to_do() ? woken::by_its_end : woken::by_parent;
 }
 
-const task_envelope* worker_port::next_task() {
+const task_envelope* worker_port::next_task(idle_work* idle) {
     os::spinner spinner(spin_before_sleep);
+    // False when nothing will ever come.
+    const auto rest = [&] {
+        const bool has_work = idle != nullptr && idle->pending();
+        const woken by = sleep(has_work ? std::optional(idle->after()) : std::nullopt);
+        if (by == woken::by_time) idle->run();
+        return by != woken::by_its_end;
+    };
     while (true) {
         if (is_done()) {  // what is posted goes elsewhere
-            if (!sleep()) return nullptr;
+            if (!rest()) return nullptr;
             continue;
         }
         slot& at = current();
@@ -89,7 +99,7 @@ const task_envelope* worker_port::next_task() {
                              stderr);
             std::abort();
         } else if (!spinner.spin()) {
-            if (!sleep()) return nullptr;
+            if (!rest()) return nullptr;
             spinner.reset();
         }
     }

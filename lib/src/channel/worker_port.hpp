@@ -8,11 +8,22 @@
 #include "os/memfd.hpp"
 #include "os/spin.hpp"
 
+#include <chrono>
 #include <optional>
 #include <span>
 #include <vector>
 
 namespace bulkhead::channel {
+
+/// What a worker does once it has had nothing else to do for a while.
+class idle_work {
+public:
+    virtual ~idle_work() = default;
+    [[nodiscard]] virtual bool pending() const = 0;
+    virtual void run() = 0;
+    /// From the last task on.
+    [[nodiscard]] virtual std::chrono::milliseconds after() const = 0;
+};
 
 /// For the worker's one task thread, but for stop_requested(). A worker believes its parent.
 class worker_port {
@@ -22,7 +33,7 @@ public:
 
     /// The next task's envelope, in place, and valid until finish(); null when the parent has hung up
     /// and nothing is left to do.
-    [[nodiscard]] const task_envelope* next_task();
+    [[nodiscard]] const task_envelope* next_task(idle_work* idle = nullptr);
     /// Its arguments, in place, valid until finish().
     [[nodiscard]] std::span<const std::byte> arguments();
     [[nodiscard]] std::uint64_t ticket() const noexcept { return ticket_; }
@@ -66,7 +77,9 @@ private:
     void sweep_taken();
     [[nodiscard]] bool lend(result_envelope& result, std::span<const std::byte> bytes);
     void publish(const result_envelope& result) noexcept;
-    [[nodiscard]] bool sleep();
+    enum class woken : std::uint8_t { by_parent, by_its_end, by_time };
+    /// Without a `limit` until something happens.
+    [[nodiscard]] woken sleep(std::optional<std::chrono::milliseconds> limit);
 
     struct lent {
         std::uint64_t ticket;

@@ -6,6 +6,7 @@
 #include "os/procfs.hpp"
 #include "pool/chunk_record.hpp"
 #include "pool/exception_travel.hpp"
+#include "ring/recent_objects.hpp"
 
 #include <bulkhead/detail/task_encoder.hpp>
 #include <bulkhead/task.hpp>
@@ -89,6 +90,22 @@ bool has_grown(std::uint64_t memory_max_bytes) {
     ::malloc_trim(0);  // what is free already is no reason
     return os::own_private_bytes() >= bytes_max;
 }
+
+/// Mappings of what the last tasks were handed.
+class unmapping final : public channel::idle_work {
+public:
+    unmapping() { objects_.enable(); }
+    [[nodiscard]] bool pending() const override { return objects_.any(); }
+    void run() override { objects_.drop(); }
+    [[nodiscard]] std::chrono::milliseconds after() const override {
+        return std::chrono::duration_cast<std::chrono::milliseconds>(
+            ring::recent_objects::keep_for);
+    }
+    void after_task() { objects_.age(); }
+
+private:
+    ring::recent_objects& objects_ = ring::recent_objects::of_this_process();
+};
 
 class worker final : public task_context {
 public:
@@ -223,8 +240,10 @@ void serve(const std::vector<int>& fds) {
     worker self(port);
     os::report_crashes_to(port.crash());
     if (port.memory_max_bytes() != 0) os::limit_own_memory(port.memory_max_bytes());
-    while (const task_envelope* task = port.next_task()) {
+    unmapping mappings;
+    while (const task_envelope* task = port.next_task(&mappings)) {
         self.run(*task);
+        mappings.after_task();
     }
     flush_output();
     // Like Python's workers: no destructors of globals, which belong to the program's own end.

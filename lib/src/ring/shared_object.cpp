@@ -4,6 +4,7 @@
 
 #include "os/symbols.hpp"
 #include "ring/object_name.hpp"
+#include "ring/recent_objects.hpp"
 
 #include <bulkhead/error.hpp>
 
@@ -295,21 +296,25 @@ std::shared_ptr<shared_object> shared_object::decode(decoder& in, object_type ty
     const auto id = in.read<object_id>();
     const auto pid = in.read<std::int32_t>();
     const auto fd = in.read<std::int32_t>();
+    const auto kept = [&](std::shared_ptr<shared_object> object) {
+        recent_objects::of_this_process().keep(object, type.kind);
+        return object;
+    };
     try {
         if (auto known = find(id)) {
             known->check(type);
-            return known;
+            return kept(std::move(known));
         }
         if (!name.empty()) {
             auto named = open_if_there(name, type);
-            if (named != nullptr && named->id_ == id) return named;
+            if (named != nullptr && named->id_ == id) return kept(std::move(named));
         }
         const std::string description =
             name.empty() ? anonymous(type.kind) : object_name(type.kind, name).description();
         auto segment = os::shared_segment::open_of_process(pid, fd, sizeof(object_header),
                                                            name.empty(), description);
         auto object = adopt(std::move(segment), type, name, description);
-        if (object->id_ == id) return object;
+        if (object->id_ == id) return kept(std::move(object));
         throw bulkhead::error("bulkhead: " + description +
                               " is gone: the process that sent it did not keep it");
     } catch (const bulkhead::error& failure) {
