@@ -5,6 +5,7 @@
 
 #include <bulkhead/queue.hpp>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -34,6 +35,8 @@ public:
                                 "/bulkhead-writer' R='" + tools + "/bulkhead-reader' B='" + tools +
                                 "/bulkhead' Q='" + queue_ + "'; " + script;
         return forked([&] {
+            // A shell's background job, as which the tests may run, ignores it.
+            ::signal(SIGINT, SIG_DFL);
             ::execl("/bin/sh", "sh", "-c", all.c_str(), nullptr);
             ::_exit(127);
         });

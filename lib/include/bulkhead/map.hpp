@@ -3,16 +3,13 @@
 #pragma once
 
 #include <bulkhead/detail/map_batches.hpp>
+#include <bulkhead/detail/map_feed.hpp>
 #include <bulkhead/options.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <deque>
-#include <exception>
 #include <iterator>
 #include <ranges>
-#include <tuple>
-#include <type_traits>
 #include <utility>
 
 namespace bulkhead {
@@ -38,13 +35,11 @@ public:
     using value_type = typename outcome::value_type;
 
     map_range(Source source, const map_options& options, Views... inputs)
-        : source_(std::move(source)),
-          inputs_(std::move(inputs)...),
-          tuner_(options, source_.workers()) {}
+        : feed_(std::move(source), options, std::move(inputs)...) {}
     map_range(map_range&&) noexcept = default;
     map_range& operator=(map_range&&) = delete;
     ~map_range() {
-        for (auto& batch : in_flight_) source_.abandon(batch);
+        for (auto& batch : in_flight_) feed_.source().abandon(batch);
     }
 
     class iterator {
@@ -73,10 +68,8 @@ public:
 
     /// Once.
     [[nodiscard]] iterator begin() {
-        if (!started_) {
-            started_ = true;
-            positions_.emplace(std::apply(
-                [](auto&... input) { return std::tuple(std::ranges::begin(input)...); }, inputs_));
+        if (!feed_.started()) {
+            feed_.start();
             fill();
         }
         return iterator(*this);
@@ -91,7 +84,7 @@ public:
 private:
     bool at_end() {
         fill();
-        return ready_.empty() && in_flight_.empty() && !input_error_;
+        return ready_.empty() && in_flight_.empty() && !feed_.has_error();
     }
 
     value_type&& front() {
@@ -102,7 +95,7 @@ private:
     void step() {
         need_front();
         ready_.pop_front();
-        --taken_;
+        feed_.stepped();
         fill();
     }
 
@@ -111,60 +104,24 @@ private:
         while (ready_.empty()) {
             if (in_flight_.empty()) {
                 // Only reached with an error of the input left, which is the last element.
-                ready_.emplace_back(std::exchange(input_error_, nullptr));
+                ready_.emplace_back(feed_.take_error());
                 return;
             }
             auto& batch = in_flight_.front();
-            const bool finished = source_.collect(batch, ready_);
-            tuner_.measured(source_.last_run_time(), source_.last_items());
+            const bool finished = feed_.source().collect(batch, ready_);
+            feed_.measured();
             if (finished) in_flight_.pop_front();
         }
     }
 
-    /// Takes items from the input while the look-ahead has room for a whole batch (or nothing runs).
     void fill() {
-        while (!input_ended_) {
-            const std::size_t size = tuner_.batch_size();
-            const std::size_t room = tuner_.lookahead() - std::min(taken_, tuner_.lookahead());
-            if (room == 0 || (room < size && !in_flight_.empty())) return;
-            std::size_t added = 0;
-            try {
-                const std::size_t wanted = std::min(size, room);
-                while (added < wanted && !source_.batch_is_large()) {
-                    if (inputs_exhausted()) {
-                        input_ended_ = true;
-                        break;
-                    }
-                    std::apply([&](auto&... it) { source_.add(*it...); }, *positions_);
-                    ++added;
-                    std::apply([](auto&... it) { (++it, ...); }, *positions_);
-                }
-            } catch (...) {
-                input_error_ = std::current_exception();
-                input_ended_ = true;
-                ++taken_;
-            }
-            taken_ += added;
-            if (added != 0) in_flight_.push_back(source_.flush());
-        }
+        feed_.fill([this](auto batch, std::size_t) { in_flight_.push_back(std::move(batch)); },
+                   [this] { return !in_flight_.empty(); });
     }
 
-    bool inputs_exhausted() {
-        return [&]<std::size_t... I>(std::index_sequence<I...>) {
-            return ((std::get<I>(*positions_) == std::ranges::end(std::get<I>(inputs_))) || ...);
-        }(std::index_sequence_for<Views...>{});
-    }
-
-    Source source_;
-    std::tuple<Views...> inputs_;
-    std::optional<std::tuple<std::ranges::iterator_t<Views>...>> positions_;
-    detail::chunk_tuner tuner_;
+    detail::map_feed<Source, Views...> feed_;
     std::deque<typename Source::batch> in_flight_;
     std::deque<outcome> ready_;
-    std::exception_ptr input_error_;
-    std::size_t taken_ = 0;  // from the input, not yet stepped past
-    bool started_ = false;
-    bool input_ended_ = false;
 };
 
 }  // namespace bulkhead

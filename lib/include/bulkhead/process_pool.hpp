@@ -5,6 +5,7 @@
 #include <bulkhead/detail/pool_access.hpp>
 #include <bulkhead/future.hpp>
 #include <bulkhead/map.hpp>
+#include <bulkhead/map_unordered.hpp>
 #include <bulkhead/options.hpp>
 #include <bulkhead/task.hpp>
 
@@ -85,11 +86,23 @@ public:
     template <class F, std::ranges::input_range... Ranges>
     requires(sizeof...(Ranges) > 0)
     [[nodiscard]] auto map(const map_options& options, F&& f, Ranges&&... ranges) {
-        using task = detail::task_of<F, std::ranges::range_reference_t<Ranges>...>;
-        using call = typename task::call;
-        using source = detail::process_batches<call, std::decay_t<F>>;
-        return map_range<source, std::views::all_t<Ranges>...>(
-            source(core_, std::forward<F>(f)), options,
+        return map_range<map_source<F, Ranges...>, std::views::all_t<Ranges>...>(
+            map_source<F, Ranges...>(core_, std::forward<F>(f)), options,
+            std::views::all(std::forward<Ranges>(ranges))...);
+    }
+
+    /// As map(), but index and result of each item as it finishes. See map_unordered_range.
+    template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+    [[nodiscard]] auto map_unordered(F&& f, Ranges&&... ranges) {
+        return map_unordered(map_options{}, std::forward<F>(f), std::forward<Ranges>(ranges)...);
+    }
+
+    template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+    [[nodiscard]] auto map_unordered(const map_options& options, F&& f, Ranges&&... ranges) {
+        return map_unordered_range<map_source<F, Ranges...>, std::views::all_t<Ranges>...>(
+            map_source<F, Ranges...>(core_, std::forward<F>(f)), options,
             std::views::all(std::forward<Ranges>(ranges))...);
     }
 
@@ -115,6 +128,11 @@ public:
     [[nodiscard]] pool_stats stats() const;
 
 private:
+    template <class F, class... Ranges>
+    using map_source = detail::process_batches<
+        typename detail::task_of<F, std::ranges::range_reference_t<Ranges>...>::call,
+        std::decay_t<F>>;
+
     void resize_to(std::int64_t workers);
 
     template <class Task, class F, class... A>

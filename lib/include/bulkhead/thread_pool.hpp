@@ -5,6 +5,7 @@
 #include <bulkhead/detail/local_state.hpp>
 #include <bulkhead/future.hpp>
 #include <bulkhead/map.hpp>
+#include <bulkhead/map_unordered.hpp>
 #include <bulkhead/options.hpp>
 
 #include <concepts>
@@ -73,10 +74,23 @@ public:
     template <class F, std::ranges::input_range... Ranges>
     requires(sizeof...(Ranges) > 0)
     [[nodiscard]] auto map(const map_options& options, F&& f, Ranges&&... ranges) {
-        using source =
-            detail::thread_batches<std::decay_t<F>, std::ranges::range_value_t<Ranges>...>;
-        return map_range<source, std::views::all_t<Ranges>...>(
-            source(core_, std::forward<F>(f)), options,
+        return map_range<map_source<F, Ranges...>, std::views::all_t<Ranges>...>(
+            map_source<F, Ranges...>(core_, std::forward<F>(f)), options,
+            std::views::all(std::forward<Ranges>(ranges))...);
+    }
+
+    /// As process_pool::map_unordered.
+    template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+    [[nodiscard]] auto map_unordered(F&& f, Ranges&&... ranges) {
+        return map_unordered(map_options{}, std::forward<F>(f), std::forward<Ranges>(ranges)...);
+    }
+
+    template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+    [[nodiscard]] auto map_unordered(const map_options& options, F&& f, Ranges&&... ranges) {
+        return map_unordered_range<map_source<F, Ranges...>, std::views::all_t<Ranges>...>(
+            map_source<F, Ranges...>(core_, std::forward<F>(f)), options,
             std::views::all(std::forward<Ranges>(ranges))...);
     }
 
@@ -91,6 +105,10 @@ public:
     [[nodiscard]] pool_stats stats() const;
 
 private:
+    template <class F, class... Ranges>
+    using map_source =
+        detail::thread_batches<std::decay_t<F>, std::ranges::range_value_t<Ranges>...>;
+
     template <class F, class... A>
     auto submit_as(bool wait, const task_options& options, F&& f, A&&... args) {
         using task = detail::local_task<std::decay_t<F>, std::decay_t<A>...>;

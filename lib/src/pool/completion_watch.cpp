@@ -4,14 +4,20 @@
 
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 
 namespace bulkhead::detail {
 namespace {
 
-class watch_of_callbacks final : public completion_watch {
+class watch_of_callbacks final : public completion_watch,
+                                 public std::enable_shared_from_this<watch_of_callbacks> {
 public:
+    void add(future_state& state, std::size_t index) override {
+        state.on_done([watch = shared_from_this(), index] { watch->ended(index); });
+    }
+
     [[nodiscard]] std::optional<std::size_t> next(deadline until) override {
         std::unique_lock lock(mutex_);
         const auto one_is_there = [this] { return !ended_.empty(); };
@@ -25,6 +31,7 @@ public:
         return index;
     }
 
+private:
     void ended(std::size_t index) {
         {
             const std::lock_guard lock(mutex_);
@@ -33,7 +40,6 @@ public:
         wake_.notify_one();
     }
 
-private:
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<std::size_t> ended_;
@@ -41,11 +47,13 @@ private:
 
 }  // namespace
 
+std::shared_ptr<completion_watch> completion_watch::make() {
+    return std::make_shared<watch_of_callbacks>();
+}
+
 std::shared_ptr<completion_watch> completion_watch::over(const std::vector<future_state*>& states) {
-    auto watch = std::make_shared<watch_of_callbacks>();
-    for (std::size_t i = 0; i != states.size(); ++i) {
-        states[i]->on_done([watch, i] { watch->ended(i); });
-    }
+    auto watch = make();
+    for (std::size_t i = 0; i != states.size(); ++i) watch->add(*states[i], i);
     return watch;
 }
 

@@ -18,6 +18,10 @@ class completion_watch {
 public:
     [[nodiscard]] static std::shared_ptr<completion_watch> over(
         const std::vector<future_state*>& states);
+    /// Over none yet.
+    [[nodiscard]] static std::shared_ptr<completion_watch> make();
+    /// One more; `index` is what next() gives for it.
+    virtual void add(future_state& state, std::size_t index) = 0;
     virtual ~completion_watch() = default;
     completion_watch(const completion_watch&) = delete;
     completion_watch& operator=(const completion_watch&) = delete;

@@ -1,0 +1,194 @@
+// map_unordered(): every item once, as it finishes, with its index.
+#include "support/scene.hpp"
+
+#include <memory>
+#include <ranges>
+#include <set>
+#include <stdexcept>
+
+namespace {
+
+using namespace test;
+using bulkhead::map_options;
+using bulkhead::process_pool;
+using bulkhead::thread_pool;
+using bulkhead::worker_crashed;
+
+constexpr std::size_t chunk_sizes[] = {0, 1, 6, 39, 40, 41};
+
+int not_13(int x) {
+    if (x == 13) throw std::invalid_argument("unlucky");
+    return x * x;
+}
+int crash_at_13(int x) {
+    if (x == 13) ::raise(SIGKILL);
+    return x * x;
+}
+int add(int a, int b) { return a + b; }
+int after(const fs::path& go, int x) {
+    if (x == 0) await(go);
+    return x;
+}
+
+/// Items 0..39, each once, of which 13 throws an E.
+template <class E, class Pool, class F>
+void check_all_but_13(Pool& pool, F f) {
+    for (const auto chunk : chunk_sizes) {
+        auto results =
+            pool.map_unordered(map_options{.chunk_size = chunk}, f, std::views::iota(0, 40));
+        std::set<std::size_t> seen;
+        for (auto it = results.begin(); it != results.end(); ++it) {
+            const auto index = it.index();
+            seen.insert(index);
+            if (index == 13) {
+                BOOST_CHECK_THROW((void)*it, E);
+                continue;
+            }
+            const auto [i, y] = *it;
+            BOOST_TEST(i == index);
+            BOOST_TEST(static_cast<std::size_t>(y) == i * i);
+        }
+        BOOST_TEST(seen.size() == 40U);
+        BOOST_TEST(*seen.rbegin() == 39U);
+    }
+}
+
+template <class Pool>
+void check_slow_ones_hold_nobody_up(const scene& at) {
+    Pool pool(2);
+    const auto go = at.file(std::is_same_v<Pool, process_pool> ? "go1" : "go2");
+    const std::vector<fs::path> gos(20, go);
+    std::vector<std::size_t> order;
+    for (auto [i, y] : pool.map_unordered(map_options{.chunk_size = 1, .lookahead_max = 20}, after,
+                                          gos, std::views::iota(0, 20))) {
+        BOOST_TEST(static_cast<std::size_t>(y) == i);
+        order.push_back(i);
+        if (order.size() == 19) announce(go);
+    }
+    BOOST_TEST(order.size() == 20U);
+    BOOST_TEST(order.back() == 0U);
+}
+
+template <class Pool>
+void check_lookahead_and_infinite_input() {
+    Pool pool(2);
+    for (const std::size_t chunk : {0, 1, 4, 50}) {
+        int taken = 0;
+        auto input = std::views::iota(0) | std::views::transform([&](int i) {
+                         taken = i + 1;
+                         return i;
+                     });
+        std::set<std::size_t> seen;
+        auto results = pool.map_unordered(map_options{.chunk_size = chunk, .lookahead_max = 10},
+                                          square, input);
+        BOOST_TEST(taken == 0);
+        for (auto [i, y] : results) {
+            BOOST_TEST(static_cast<std::size_t>(y) == i * i);
+            BOOST_TEST(seen.insert(i).second);
+            BOOST_TEST(static_cast<std::size_t>(taken) <= seen.size() - 1 + 10);
+            if (seen.size() == 500) break;
+        }
+        BOOST_TEST(seen.size() == 500U);
+    }
+    pool.join();
+}
+
+template <class Pool>
+void check_input_that_throws() {
+    Pool pool(2);
+    for (const auto chunk : chunk_sizes) {
+        auto input = std::views::iota(0) | std::views::transform([](int i) {
+                         if (i == 23) throw std::length_error("input");
+                         return i;
+                     });
+        auto results = pool.map_unordered(map_options{.chunk_size = chunk}, square, input);
+        std::size_t count = 0;
+        auto it = results.begin();
+        for (; it != results.end() && it.index() != 23; ++it) {
+            (void)*it;
+            ++count;
+        }
+        BOOST_TEST(count == 23U);
+        BOOST_CHECK_THROW((void)*it, std::length_error);
+        ++it;
+        BOOST_TEST((it == results.end()));
+    }
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(map_unordered, scene)
+
+BOOST_AUTO_TEST_CASE(every_item_comes_once_with_its_index_and_an_error_at_its_own) {
+    process_pool processes(3);
+    thread_pool threads(3);
+    check_all_but_13<std::invalid_argument>(processes, not_13);
+    check_all_but_13<std::invalid_argument>(threads, not_13);
+}
+
+BOOST_AUTO_TEST_CASE(a_crash_inside_a_chunk_fails_exactly_that_item) {
+    process_pool pool(2);
+    check_all_but_13<worker_crashed>(pool, crash_at_13);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_quick_does_not_wait_for_what_is_slow) {
+    check_slow_ones_hold_nobody_up<process_pool>(*this);
+    check_slow_ones_hold_nobody_up<thread_pool>(*this);
+}
+
+BOOST_AUTO_TEST_CASE(an_infinite_input_is_never_taken_further_than_the_lookahead) {
+    check_lookahead_and_infinite_input<process_pool>();
+    check_lookahead_and_infinite_input<thread_pool>();
+}
+
+BOOST_AUTO_TEST_CASE(an_input_that_throws_is_the_last_element) {
+    check_input_that_throws<process_pool>();
+    check_input_that_throws<thread_pool>();
+}
+
+BOOST_AUTO_TEST_CASE(ranges_are_zipped_and_results_may_be_move_only_or_void) {
+    process_pool pool(2);
+    const std::vector<int> xs{1, 2, 3, 4};
+    int sum = 0;
+    for (auto [i, y] : pool.map_unordered(add, xs, std::views::iota(10, 13))) {
+        BOOST_TEST(y == xs[i] + 10 + static_cast<int>(i));
+        sum += y;
+    }
+    BOOST_TEST(sum == 39);
+    for (auto [i, p] : pool.map_unordered([](int x) { return std::make_unique<int>(x); }, xs)) {
+        BOOST_TEST(*p == xs[i]);
+    }
+    std::vector<fs::path> logs(30, file("log"));
+    pool.map_unordered(append_line, logs, std::vector<std::string>(30, "x")).wait();
+    BOOST_TEST(lines_of(file("log")).size() == 30U);
+    BOOST_CHECK_THROW(pool.map_unordered(not_13, std::views::iota(0, 20)).wait(),
+                      std::invalid_argument);
+}
+
+BOOST_AUTO_TEST_CASE(items_of_a_closed_pool_fail_and_none_at_all_is_no_trouble) {
+    process_pool pool(1);
+    for ([[maybe_unused]] auto [i, y] : pool.map_unordered(square, std::vector<int>{})) {
+        BOOST_ERROR("an item of nothing");
+    }
+    pool.close();
+    auto results = pool.map_unordered(square, std::views::iota(0, 3));
+    std::set<std::size_t> failed;
+    for (auto it = results.begin(); it != results.end(); ++it) {
+        BOOST_CHECK_THROW((void)*it, bulkhead::pool_closed);
+        failed.insert(it.index());
+    }
+    BOOST_TEST(failed.size() == 3U);
+}
+
+BOOST_AUTO_TEST_CASE(leaving_early_drops_what_has_not_started) {
+    process_pool pool(2);
+    for (auto [i, y] : pool.map_unordered(square, std::views::iota(0))) {
+        if (y > 10'000) break;
+        (void)i;
+    }
+    pool.join();
+    BOOST_TEST(pool.submit(square, 8).get() == 64);
+    check_balance(pool.stats());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
