@@ -190,4 +190,57 @@ BOOST_AUTO_TEST_CASE(workers_tell_which_task_they_run) {
     f.wait();
 }
 
+BOOST_AUTO_TEST_CASE(a_pool_can_be_resized_and_runs_as_many_tasks_at_a_time) {
+    bulkhead::thread_pool pool(2);
+    for (const int size : {5, 1, 12, 3, 1, 8}) {
+        pool.resize(size);
+        BOOST_TEST(pool.workers().size() == static_cast<std::size_t>(size));
+        std::atomic<int> inside{0};
+        std::atomic<int> most{0};
+        std::vector<future<void>> all;
+        for (int i = 0; i != 3 * size; ++i) {
+            all.push_back(pool.submit([&] {
+                const int now = ++inside;
+                for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+                }
+                until([&] { return most == size; });  // so many get in at once
+                --inside;
+            }));
+        }
+        for (auto& f : all) f.get();
+        BOOST_TEST(most == size);
+    }
+    BOOST_CHECK_THROW(pool.resize(-1), bulkhead::usage_error);
+    BOOST_CHECK_THROW(pool.resize(4097), bulkhead::usage_error);
+    pool.resize(0);
+    BOOST_TEST(!pool.workers().empty());
+}
+
+BOOST_AUTO_TEST_CASE(tasks_are_neither_lost_nor_stuck_while_a_pool_is_resized) {
+    bulkhead::thread_pool pool(4);
+    std::atomic<bool> stop{false};
+    std::jthread resizer([&] {
+        for (int size = 1; !stop; size = size % 7 + 1) pool.resize(size);
+    });
+    for (int round = 0; round != 50; ++round) {
+        std::vector<future<int>> all;
+        for (int i = 0; i != 200; ++i) all.push_back(pool.submit(square, i));
+        for (int i = 0; i != 200; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
+    }
+    stop = true;
+    resizer.join();
+    // While another thread shuts it down.
+    auto f = pool.submit([&] {
+        announce(file("on"));
+        await(file("go"));
+        pool.resize(9);
+    });
+    await(file("on"));
+    std::jthread closer([&] { pool.shutdown(); });
+    announce(file("go"));
+    f.get();
+    closer.join();
+    pool.resize(20);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

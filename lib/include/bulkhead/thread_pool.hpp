@@ -9,6 +9,7 @@
 #include <bulkhead/options.hpp>
 
 #include <concepts>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -100,11 +101,20 @@ public:
     /// close(), cancels what is queued, asks what runs to stop (std::stop_token) and waits for it.
     void terminate();
 
+    /// From now on at most this many tasks run at a time (1 to workers_max; 0: one per CPU); those that run
+    /// go on. Throws usage_error.
+    template <std::integral Count>
+    void resize(Count workers) {
+        resize_to(detail::checked_workers(workers));
+    }
+
     /// One entry a thread; pid is this process, task_name that of its running task.
     [[nodiscard]] std::vector<worker_info> workers() const;
     [[nodiscard]] pool_stats stats() const;
 
 private:
+    void resize_to(std::int64_t workers);
+
     template <class F, class... Ranges>
     using map_source =
         detail::thread_batches<std::decay_t<F>, std::ranges::range_value_t<Ranges>...>;

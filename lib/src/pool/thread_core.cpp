@@ -20,11 +20,15 @@ thread_local const thread_core* current_core = nullptr;
 
 std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
-thread_pool_options checked(thread_pool_options options) {
-    if (options.workers < 0 || options.workers > workers_max) {
+std::size_t checked_threads(std::int64_t workers) {
+    if (workers < 0 || workers > workers_max) {
         throw usage_error("bulkhead: a thread_pool takes 1 to " + std::to_string(workers_max) +
                           " workers, or 0 for one per CPU");
     }
+    return workers == 0 ? os::usable_cpus() : static_cast<std::size_t>(workers);
+}
+
+thread_pool_options checked(thread_pool_options options) {
     if (options.backlog_max == 0) {
         throw usage_error(
             "bulkhead: backlog_max is 0, so no task could ever wait: give at least 1");
@@ -36,8 +40,8 @@ thread_pool_options checked(thread_pool_options options) {
 
 thread_core::thread_core(thread_pool_options options)
     : options_(checked(std::move(options))),
-      threads_(options_.workers == 0 ? os::usable_cpus()
-                                     : static_cast<std::size_t>(options_.workers)),
+      threads_(checked_threads(options_.workers)),
+      threads_made_(threads_),
       threads_pool_(threads_) {}
 
 state_ptr thread_core::submit(const task_options& options, bool wait,
@@ -89,6 +93,10 @@ void thread_core::run_one() {
         const auto best = std::find_if(backlog_.begin(), backlog_.end(),
                                        [](const auto& entry) { return !entry.second.empty(); });
         if (best == backlog_.end()) return;  // it was cancelled
+        if (running_.size() >= threads_) {
+            ++passed_over_;
+            return;
+        }
         state = std::move(best->second.front());
         best->second.pop_front();
         --queued_;
@@ -121,6 +129,35 @@ void thread_core::run_one() {
     end(state, std::move(error));
 }
 
+void thread_core::post_turns(std::size_t count) {
+    passed_over_ -= count;
+    while (count-- != 0) {
+        boost::asio::post(threads_pool_, [self = shared_from_this()] { self->run_one(); });
+    }
+}
+
+void thread_core::resize(std::int64_t workers) {
+    const std::size_t wanted = checked_threads(workers);
+    // Not finish()'s: a task may resize its pool while another thread waits for the task's end.
+    const std::lock_guard once(resize_mutex_);
+    // A thread of Asio's pool cannot be told to end: those that are too many have nothing to do.
+    while (threads_made_ < wanted) {
+        attached_.emplace_back([this] { threads_pool_.attach(); });
+        ++threads_made_;
+    }
+    {
+        const std::lock_guard held(mutex_);
+        threads_ = wanted;
+        post_turns(passed_over_);
+    }
+    room_.notify_all();
+}
+
+std::size_t thread_core::worker_count() const {
+    const std::lock_guard held(mutex_);
+    return threads_;
+}
+
 bool thread_core::is_worth_retrying(const local_state& task,
                                     const std::exception_ptr& error) noexcept {
     try {
@@ -139,6 +176,7 @@ void thread_core::end(const state_ptr& state, std::exception_ptr error) {
         ++(error ? figures_.failed : figures_.succeeded);
         ++tasks_done_[std::this_thread::get_id()];
         task.step_.store(local_state::step::done);
+        if (passed_over_ != 0 && running_.size() < threads_) post_turns(1);
     }
     room_.notify_one();
     task.error_ = std::move(error);
@@ -228,6 +266,13 @@ void thread_core::finish() {
     close();
     join();
     threads_pool_.join();
+    std::vector<std::thread> attached;
+    {
+        const std::lock_guard no_more(resize_mutex_);
+        attached.swap(attached_);
+        threads_made_ = workers_max;
+    }
+    for (auto& thread : attached) thread.join();
     finished_ = true;
 }
 
@@ -247,7 +292,7 @@ std::vector<worker_info> thread_core::workers() const {
         const bool busy = std::any_of(running_.begin(), running_.end(), [&](const auto& entry) {
             return entry.second.thread == thread;
         });
-        if (!busy) {
+        if (!busy && all.size() < threads_) {
             all.push_back({.pid = ::getpid(), .state = worker_state::idle, .tasks_done = done});
         }
     }
@@ -357,6 +402,8 @@ void thread_pool::terminate() {
 }
 
 std::vector<worker_info> thread_pool::workers() const { return core_->workers(); }
+
+void thread_pool::resize_to(std::int64_t workers) { core_->resize(workers); }
 
 pool_stats thread_pool::stats() const { return core_->stats(); }
 

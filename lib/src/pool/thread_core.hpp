@@ -36,9 +36,12 @@ public:
     /// close(), join(), and the threads end. Once.
     void finish();
 
+    /// From now on at most so many tasks run at a time. Throws usage_error.
+    void resize(std::int64_t workers);
+
     [[nodiscard]] std::vector<worker_info> workers() const;
     [[nodiscard]] pool_stats stats() const;
-    [[nodiscard]] std::size_t worker_count() const noexcept { return threads_; }
+    [[nodiscard]] std::size_t worker_count() const;
 
 private:
     struct running_task {
@@ -48,6 +51,8 @@ private:
     };
 
     void run_one();
+    /// For so many waiting tasks whose turn was passed over.
+    void post_turns(std::size_t count);
     [[nodiscard]] bool is_worth_retrying(const local_state& task,
                                          const std::exception_ptr& error) noexcept;
     void end(const state_ptr& state, std::exception_ptr error);
@@ -57,9 +62,10 @@ private:
     [[nodiscard]] bool on_own_thread() const;
 
     thread_pool_options options_;
-    std::size_t threads_;
 
     mutable std::mutex mutex_;
+    std::size_t threads_;          // that may run tasks; there may be more
+    std::size_t passed_over_ = 0;  // turns of waiting tasks that found so many running already
     std::condition_variable room_;
     std::condition_variable idle_;
     std::map<std::int32_t, std::deque<state_ptr>, std::greater<>> backlog_;
@@ -72,7 +78,10 @@ private:
 
     std::mutex finish_mutex_;
     bool finished_ = false;
-    boost::asio::thread_pool threads_pool_;  // last: its threads use the rest
+    std::mutex resize_mutex_;                // before mutex_
+    std::size_t threads_made_;               // of resize_mutex_, and so is attached_
+    boost::asio::thread_pool threads_pool_;  // behind the rest, which its threads use
+    std::vector<std::thread> attached_;      // that came by resize()
 };
 
 }  // namespace bulkhead::detail
