@@ -79,6 +79,11 @@ int main(int argc, char** argv) {
                 large);
         }
         hang();
+    } else if (mode == "grouped") {
+        process_pool pool({.workers = 2,
+                           .worker_memory_max_bytes = std::uint64_t{1} << 30,
+                           .worker_cgroup = argc > 3 ? argv[3] : ""});
+        pool.submit(test::beget_and_hang, ready).get();
     } else if (mode == "begetting") {
         process_pool pool(1);
         pool.submit(test::beget_and_hang, ready).get();

@@ -128,7 +128,8 @@ enum class crash_cause : std::uint8_t {
     fault,   ///< an instruction of its own: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS
     stack_overflow,  ///< SIGSEGV just below the stack
     aborted,         ///< SIGABRT: abort(), assert(), std::terminate(), a pure virtual call
-    memory_limit,    ///< a fault or an abort at 90 % or more of worker_memory_max_bytes
+    memory_limit,  ///< a fault or an abort at 90 % or more of worker_memory_max_bytes, or killed by
+                   ///< the kernel at the limit of its group in worker_cgroup
     out_of_memory,   ///< SIGKILL while the kernel counted a kill by its OOM killer
     resource_limit,  ///< SIGXCPU, SIGXFSZ: a limit (setrlimit) on CPU time or the size of files
     killed,      ///< by a signal that is no fault: sent by another process, or SIGTERM and the like

@@ -97,10 +97,19 @@ struct process_pool_options {
     /// spare takes its place at once, and the next task does not wait for a process to start. They come
     /// up when the pool has been at work for a moment; the initializer runs when they take a place.
     std::size_t spare_workers = 1;
+    /// A directory of cgroup v2, or of v1's memory controller, in which this program may make groups ("":
+    /// none): one that was delegated to it, and that in v2 has no processes of its own. Each worker then runs
+    /// in a group in there, with all that it starts, and the kernel holds what they have together (memory of
+    /// every kind, of shared memory and cached files what they touched first) to worker_memory_max_bytes and
+    /// worker_group_extra_bytes for the pool's own. At that limit the worker is killed: worker_crashed, with
+    /// crash_cause::memory_limit. The groups are removed with the workers, also when this program is killed.
+    std::string worker_cgroup{};
 };
 
 inline constexpr std::size_t spare_workers_max = 64;
 inline constexpr std::uint64_t worker_memory_bytes_min = std::uint64_t{16} << 20;
+/// The way of a worker's results, at most (64 MiB), its page tables and the like.
+inline constexpr std::uint64_t worker_group_extra_bytes = std::uint64_t{80} << 20;
 
 /// Failed starts in a row after which a pool is broken.
 inline constexpr unsigned start_failures_max = 5;

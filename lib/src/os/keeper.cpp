@@ -71,9 +71,11 @@ keeper::place& keeper::place::operator=(place&& other) noexcept {
     return *this;
 }
 
+std::string keeper::place::mark() const { return keeper_->table_->mark(number_); }
+
 std::string keeper::place::variable() const {
     const std::string name(compartment_variable);
-    return name + "=" + outer_compartments() + "/" + keeper_->table_->mark(number_);
+    return name + "=" + outer_compartments() + "/" + mark();
 }
 
 void keeper::place::watch(pid_t group) noexcept {
@@ -172,6 +174,23 @@ void keeper::see_that_it_lives() {
         }
     }
     start();
+}
+
+void keeper::remove_groups_in(const std::string& directory) {
+    const std::lock_guard lock(mutex_);
+    auto& all = table_->group_directories;
+    const std::uint32_t count = table_->group_directory_count.load();
+    for (std::uint32_t i = 0; i != count; ++i) {
+        if (directory == all[i].data()) return;
+    }
+    if (count == all.size() || directory.size() >= all[0].size()) {
+        throw pool_broken("bulkhead: one program can use " + std::to_string(all.size()) +
+                          " cgroup directories at a time, whose paths have less than " +
+                          std::to_string(all[0].size()) + " bytes");
+    }
+    directory.copy(all[count].data(), directory.size());
+    table_->group_directory_count.store(count +
+                                        1);  // release: the keeper reads it behind the count
 }
 
 keeper::place keeper::new_place() {

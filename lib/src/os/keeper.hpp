@@ -30,6 +30,8 @@ public:
         place& operator=(place&& other) noexcept;
         ~place() { leave(); }
 
+        /// Tells the compartment from all others, in this program and out of it.
+        [[nodiscard]] std::string mark() const;
         /// For the environment of the leader.
         [[nodiscard]] std::string variable() const;
         /// From now on the group (or keeper_table::no_group) dies with this process.
@@ -60,6 +62,9 @@ public:
 
     /// Throws pool_broken when there are too many.
     [[nodiscard]] place new_place();
+    /// From now on a compartment's memory_group in this directory is removed once all in it have ended.
+    /// Throws pool_broken when there are too many directories.
+    void remove_groups_in(const std::string& directory);
     /// Starts it if it has not been, or has been killed. Throws pool_broken with the cause.
     void see_that_it_lives();
     [[nodiscard]] pid_t pid() const;

@@ -3,6 +3,7 @@
 #include "os/doorbell.hpp"
 #include "os/keeper.hpp"
 #include "os/keeper_table.hpp"
+#include "os/memory_group.hpp"
 #include "os/procfs.hpp"
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 namespace bulkhead::os {
 namespace {
@@ -38,6 +40,8 @@ constexpr int passes_max = 3000;
 /// So many of them follow each other without a rest when all that is new has gone again at once.
 constexpr int hasty_passes_max = 100;
 constexpr useconds_t between_passes_us = 1000;
+/// Attempts at removing a memory cgroup whose killed processes have not ended yet.
+constexpr int group_removals_max = 1000;
 /// Of an environment: where the variable lies farther behind, the process is not found.
 constexpr std::size_t environment_bytes_max = std::size_t{4} << 20;
 
@@ -211,7 +215,13 @@ private:
         const auto ended = clock::now();
         rested_at_ = ended + std::max(rest_per_search * (ended - began), rest_min);
         if (!done) return table_.ending.load() != 0;  // later, if there is a later
-        for (const std::size_t i : left) table_.places[i].store(0);
+        for (const std::size_t i : left) {
+            const auto mark = table_.mark(keeper_table::number(table_.places[i].load()));
+            for (const std::string& directory : group_directories()) {
+                remove_group(memory_group_path(directory, mark));
+            }
+            table_.places[i].store(0);
+        }
         return false;  // more may have been left in the meantime
     }
 
@@ -226,7 +236,30 @@ private:
         search all;
         all.every = table_.marks.data();
         (void)kill_all(all);
+        for (const std::string& directory : group_directories()) {
+            // By their names: the parent may have died before it told of the last one.
+            for (const auto& path : memory_groups_in(directory, table_.marks.data())) {
+                remove_group(path);
+            }
+        }
         ::_exit(0);
+    }
+
+    [[nodiscard]] std::vector<std::string> group_directories() const {
+        const auto& all = table_.group_directories;
+        const std::size_t count =
+            std::min<std::size_t>(table_.group_directory_count.load(), all.size());
+        std::vector<std::string> directories;
+        for (std::size_t i = 0; i != count; ++i) directories.emplace_back(all[i].data());
+        return directories;
+    }
+
+    /// What was in it has been killed, and may not be gone yet.
+    static void remove_group(const std::string& path) {
+        for (int attempt = 0; attempt != group_removals_max; ++attempt) {
+            if (::rmdir(path.c_str()) == 0 || errno != EBUSY) return;
+            ::usleep(between_passes_us);
+        }
     }
 
     keeper_table& table_;

@@ -17,6 +17,10 @@ inline constexpr std::string_view compartment_variable = "BULKHEAD_COMPARTMENT";
 /// Compartments at a time, those included whose remains have not been looked for yet.
 inline constexpr std::size_t keeper_places_max = 1U << 16;
 
+/// Different values of process_pool_options::worker_cgroup at a time in one program, and their length.
+inline constexpr std::size_t group_directories_max = 8;
+inline constexpr std::size_t group_directory_bytes_max = 1024;
+
 /// Memory of the parent and its keeper alone. Places: 0 = free, else number << 32 | process group,
 /// with `left` set once the leader has ended.
 ///   - Only the parent fills a place and sets `left`; only the keeper frees one, and only with `left`.
@@ -33,6 +37,11 @@ struct keeper_table {
 
     pid_t parent;
     std::array<char, 44> marks;  // "12345.0123456789abcdef.", what all marks begin with
+    /// Directories in which compartments of that mark may have a memory_group; each is written before
+    /// the count says that it is there.
+    std::array<std::array<char, group_directory_bytes_max>, group_directories_max>
+        group_directories;
+    std::atomic<std::uint32_t> group_directory_count;
     std::atomic<std::uint32_t> ending;
     std::atomic<std::uint32_t> used;  // places from this one on have never been filled
     std::array<std::atomic<std::uint64_t>, keeper_places_max> places;

@@ -2,6 +2,7 @@
 #include "os/procfs.hpp"
 
 #include "os/fd.hpp"
+#include "os/memory_group.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -128,19 +129,13 @@ std::vector<pid_t> ids_in(const std::string& directory) {
 std::uint64_t oom_kills() noexcept {
     try {
         for (const auto& file :
-             {cgroup_file("", "memory.events"), cgroup_file("memory", "memory.oom_control"),
-              std::string("/proc/vmstat")}) {
-            std::ifstream counters(file);
-            std::string name;
-            std::uint64_t count = 0;
-            while (counters >> name >> count) {
-                if (name == "oom_kill") return count;
-            }
+             {cgroup_file("", "memory.events"), cgroup_file("memory", "memory.oom_control")}) {
+            if (::access(file.c_str(), R_OK) == 0) return counter_in(file, "oom_kill");
         }
     } catch (...) {
         return 0;
     }
-    return 0;
+    return counter_in("/proc/vmstat", "oom_kill");
 }
 
 unsigned usable_cpus() noexcept {

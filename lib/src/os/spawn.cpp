@@ -34,16 +34,26 @@ child spawn(const spawn_request& request) {
                             .out_fd = request.out_fd,
                             .err_fd = request.err_fd,
                             .variable = place.variable()});
+    std::unique_ptr<memory_group> group;
     try {
         // Now: a first keeper starts while the child loads its libraries.
         kept->see_that_it_lives();
-    } catch (...) {
+        if (request.cgroup) {
+            kept->remove_groups_in(request.cgroup->directory());
+            group =
+                std::make_unique<memory_group>(request.cgroup, place.mark(), request.group_bytes);
+            group->add(made.pid);
+        }
+    } catch (const pool_broken&) {
         made.kill_and_reap();
         throw;
+    } catch (const error& cause) {
+        made.kill_and_reap();
+        throw pool_broken(cause.what());
     }
     place.watch(is_reaped_by_the_kernel() ? keeper_table::no_group : made.pid);
     made.let_it_run();
-    return {made.pid, std::move(made.pidfd), std::move(place)};
+    return {made.pid, std::move(made.pidfd), std::move(place), std::move(group)};
 }
 
 bool child::wait_ended(
@@ -111,6 +121,7 @@ process_status child::reap() noexcept {
            errno == EINTR) {
     }
     reaped_ = true;
+    group_.reset();  // behind the zombie, which counts as in it
     if (result != 0) return process_status::unknown();
     if (info.si_code == CLD_EXITED) return process_status::from_exit(info.si_status);
     return process_status::from_signal(info.si_status, info.si_code == CLD_DUMPED);

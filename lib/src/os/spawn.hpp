@@ -3,8 +3,11 @@
 
 #include "os/fd.hpp"
 #include "os/keeper.hpp"
+#include "os/memory_group.hpp"
 
 #include <chrono>
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <sys/types.h>
@@ -20,14 +23,18 @@ struct spawn_request {
     std::vector<int> passed_fds;
     int out_fd = -1;
     int err_fd = -1;
+    /// Where a memory_group of its own is made for it, of so many bytes; null: none.
+    std::shared_ptr<const memory_cgroup> cgroup{};
+    std::uint64_t group_bytes = 0;
 };
 
 /// A child that is still ours to wait for. The pidfd makes sure that no signal goes to a stranger.
 class child {
 public:
     child() = default;
-    child(pid_t pid, unique_fd pidfd, keeper::place place) noexcept
-        : pid_(pid), pidfd_(std::move(pidfd)), place_(std::move(place)) {}
+    child(pid_t pid, unique_fd pidfd, keeper::place place,
+          std::unique_ptr<memory_group> group) noexcept
+        : pid_(pid), pidfd_(std::move(pidfd)), place_(std::move(place)), group_(std::move(group)) {}
 
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
     /// Readable once the child has ended.
@@ -37,6 +44,10 @@ public:
         std::optional<std::chrono::steady_clock::time_point> deadline) const noexcept;
     /// To the child and the process group it leads. No effect after reap().
     void signal_group(int signal) const noexcept;
+    /// Whether the kernel has killed a process of its memory_group at the limit. Until reap().
+    [[nodiscard]] bool exceeded_group() const noexcept {
+        return group_ != nullptr && group_->oom_kills() != 0;
+    }
     /// Waits for the child, kills what is left of its process group, and reaps it. Once. Descendants
     /// that have left the group are the keeper's. The status is unknown() when the program reaps its
     /// children itself or ignores SIGCHLD.
@@ -51,6 +62,7 @@ private:
     pid_t pid_ = 0;
     unique_fd pidfd_;
     keeper::place place_;
+    std::unique_ptr<memory_group> group_;
     bool reaped_ = false;
 };
 

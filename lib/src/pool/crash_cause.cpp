@@ -24,6 +24,7 @@ crash_cause cause_of(const crash_evidence& evidence) {
                               at_limit_part * static_cast<double>(evidence.memory_max_bytes);
     switch (signal) {
         case SIGKILL:
+            if (evidence.exceeded_group) return crash_cause::memory_limit;
             return evidence.oom_kill_counted ? crash_cause::out_of_memory : crash_cause::killed;
         case SIGXCPU:
         case SIGXFSZ:

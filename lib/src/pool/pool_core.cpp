@@ -39,6 +39,10 @@ process_pool_options checked(process_pool_options options) {
                           std::to_string(options.worker_memory_max_bytes) +
                           ": a worker needs at least " + std::to_string(worker_memory_bytes_min));
     }
+    if (!options.worker_cgroup.empty() && options.worker_memory_max_bytes == 0) {
+        throw usage_error(
+            "bulkhead: worker_cgroup is for a limit: give worker_memory_max_bytes too");
+    }
     if (options.spare_workers > spare_workers_max) {
         throw usage_error("bulkhead: spare_workers is " + std::to_string(options.spare_workers) +
                           ": give at most " + std::to_string(spare_workers_max));
@@ -55,6 +59,9 @@ pool_core::pool_core(process_pool_options options)
                   .crash_limit = options_.crash_limit,
                   .start_failures_max = start_failures_max}),
       relay_((require_init("process_pool"), options_.worker_output)) {
+    if (!options_.worker_cgroup.empty()) {
+        cgroup_ = std::make_shared<os::memory_cgroup>(options_.worker_cgroup);
+    }
     wanted_ = scheduler_.size();
     for (std::size_t i = 0; i != scheduler_.size(); ++i) {
         seats_.push_back(std::make_unique<seat>(io_));

@@ -301,7 +301,8 @@ private:
     bool retry_wanted_ = false;
 
     std::atomic<std::size_t> handed_{0};  // scheduler_.handed(), for the loop to look at
-    output_relay relay_;                  // its threads look at what is above
+    std::shared_ptr<const os::memory_cgroup> cgroup_;  // null: none
+    output_relay relay_;                               // its threads look at what is above
     const unsigned forks_ = os::fork_count();
     std::thread loop_;
     std::atomic<std::thread::id> loop_id_{};

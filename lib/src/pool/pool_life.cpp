@@ -265,6 +265,7 @@ void pool_core::on_death(worker_index worker) {
     }
     count_oom_kills();
     lock held(mutex_);
+    const bool exceeded_group = at.process.exceeded_group();
     const process_status status = at.process.reap();
     const pid_t pid = at.process.pid();
     const bool initialising = at.init_ticket != 0;
@@ -287,6 +288,7 @@ void pool_core::on_death(worker_index worker) {
                            .account = std::move(account),
                            .memory_max_bytes = options_.worker_memory_max_bytes,
                            .killed_as_liar = at.lied,
+                           .exceeded_group = exceeded_group,
                            .oom_kill_counted = by_kernel});
     }
     settle(worker, {status, stderr_tail, details}, resolved, events);

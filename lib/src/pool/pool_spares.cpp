@@ -26,10 +26,13 @@ pool_core::crew pool_core::launch_crew() {
     made.seat = std::make_shared<std::atomic<worker_index>>(fsm::no_worker);
     made.box = std::make_unique<channel::compartment>(options_.worker_memory_max_bytes);
     made.streams = relay_.open([this, seat = made.seat] { return running_name(*seat); });
-    made.process = os::spawn({.arguments = {worker_flag, os::fd_list(made.box->worker_fds())},
-                              .passed_fds = made.box->worker_fds(),
-                              .out_fd = made.streams->out_for_worker(),
-                              .err_fd = made.streams->err_for_worker()});
+    made.process =
+        os::spawn({.arguments = {worker_flag, os::fd_list(made.box->worker_fds())},
+                   .passed_fds = made.box->worker_fds(),
+                   .out_fd = made.streams->out_for_worker(),
+                   .err_fd = made.streams->err_for_worker(),
+                   .cgroup = cgroup_,
+                   .group_bytes = options_.worker_memory_max_bytes + worker_group_extra_bytes});
     BULKHEAD_KILL_POINT("parent.spawned");
     made.box->launched();
     made.streams->launched(made.process.pid());
