@@ -48,7 +48,7 @@ private:
                 break;
             }
             case 5:
-                (void)parent_.crash(1);
+                (void)parent_.crash(1, "");
                 break;
             case 6: {  // a state that looks like something
                 const auto ticket = some_ticket(script);

@@ -127,6 +127,7 @@ BOOST_AUTO_TEST_CASE(what_a_task_starts_counts_with_it) {
     process_pool pool({.workers = 1,
                        .task_timeout = 60s,
                        .worker_memory_max_bytes = limit_bytes,
+                       .spare_workers = 0,
                        .worker_cgroup = directory()});
     auto f = pool.submit(many_children);
     const fs::path group = groups().at(0);

@@ -11,6 +11,7 @@
 #include <bulkhead/guarded.hpp>
 #include <bulkhead/init.hpp>
 #include <bulkhead/mutex.hpp>
+#include <bulkhead/named_task.hpp>
 #include <bulkhead/options.hpp>
 #include <bulkhead/process.hpp>
 #include <bulkhead/process_pool.hpp>

@@ -13,6 +13,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <sys/types.h>
@@ -93,6 +94,10 @@ struct process_pool_options {
     std::function<void(const pool_event&)> on_event{};
     /// Where workers' standard output and error go: `inherit`, `discard`, or a callback for each line.
     output_policy worker_output{};
+    /// Another program, whose main() calls init(), to be the workers; empty: this one. Its tasks go by name:
+    /// BULKHEAD_TASK there, named_task here. Relative to this process's working directory as it is when the
+    /// pool is made. usage_error when it is no file that can be executed.
+    std::filesystem::path executable{};
     /// Workers kept started beside the others, at most spare_workers_max: when one dies or is replaced, a
     /// spare takes its place at once, and the next task does not wait for a process to start. They come
     /// up when the pool has been at work for a moment; the initializer runs when they take a place.

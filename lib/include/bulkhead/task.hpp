@@ -13,6 +13,7 @@
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 namespace bulkhead::detail {
@@ -50,6 +51,14 @@ protected:
 
 /// Decodes, runs and encodes one call; throws what the call throws.
 using task_entry = void (*)(decoder& in, encoder& out, task_context& context);
+
+/// Entries of the tasks that a worker program has by name (named_task.hpp): no module has this number.
+inline constexpr std::uint64_t named_module = ~std::uint64_t{0};
+inline constexpr code_ref named_entry{named_module, 0};
+inline constexpr code_ref named_chunk_entry{named_module, 1};
+template <class F>
+inline constexpr bool is_named_task = false;
+void encode_named(encoder& out, std::string_view name, const char* signature);
 
 // ---- the signature of a callable -------------------------------------------------------------
 
@@ -225,8 +234,14 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         }
     }
 
+    /// What tells signatures apart between programs.
+    using wire_signature =
+        parameter_list<std::bool_constant<TakesToken>, parameter_list<result>, stored<P>...>;
+
     static void encode_function(encoder& out, const F& function) {
-        if constexpr (std::is_pointer_v<F>) {
+        if constexpr (is_named_task<F>) {
+            encode_named(out, function.name(), typeid(wire_signature).name());
+        } else if constexpr (std::is_pointer_v<F>) {
             const code_ref ref = locate(reinterpret_cast<const void*>(function));
             out.write_bytes(&ref, sizeof ref);
         } else if constexpr (!std::is_empty_v<F>) {
@@ -301,12 +316,20 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
     }
 
     static const code_ref& entry() {
-        static const code_ref place = locate(reinterpret_cast<const void*>(&run));
-        return place;
+        if constexpr (is_named_task<F>) {
+            return named_entry;
+        } else {
+            static const code_ref place = locate(reinterpret_cast<const void*>(&run));
+            return place;
+        }
     }
     static const code_ref& chunk_entry() {
-        static const code_ref place = locate(reinterpret_cast<const void*>(&run_chunk));
-        return place;
+        if constexpr (is_named_task<F>) {
+            return named_chunk_entry;
+        } else {
+            static const code_ref place = locate(reinterpret_cast<const void*>(&run_chunk));
+            return place;
+        }
     }
 };
 

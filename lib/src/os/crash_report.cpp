@@ -43,7 +43,8 @@ bool is_runtime(std::string_view path, std::string_view function) {
 
 }  // namespace
 
-std::optional<crash_account> read_crash(const crash_report& report, int pid) {
+std::optional<crash_account> read_crash(const crash_report& report, int pid,
+                                        const std::string& executable) {
     const auto state = report.state.load(std::memory_order_acquire);
     if (state != crash_report::written && state != crash_report::writing) return std::nullopt;
     // One copy: its writer may have children that still have the memory.
@@ -74,7 +75,7 @@ std::optional<crash_account> read_crash(const crash_report& report, int pid) {
         if (frames[i].is_return_address != 0 && place.offset != 0) --place.offset;
         places.push_back(std::move(place));
     }
-    const auto names = names_of(places);
+    const auto names = names_of(places, executable);
     for (std::size_t i = 0; i != count; ++i) {
         if (names[i].function.starts_with(serving_function)) break;
         account.backtrace.push_back(names[i].text);

@@ -58,7 +58,9 @@ struct crash_account {
     std::string where;
 };
 
-/// nullopt when no handler ran. `report` may hold any bytes. `pid`: the process that wrote it.
-[[nodiscard]] std::optional<crash_account> read_crash(const crash_report& report, int pid);
+/// nullopt when no handler ran. `report` may hold any bytes. `pid`: the process that wrote it. `executable`:
+/// what it ran, where that is not what this process runs.
+[[nodiscard]] std::optional<crash_account> read_crash(const crash_report& report, int pid,
+                                                      const std::string& executable = {});
 
 }  // namespace bulkhead::os

@@ -119,11 +119,12 @@ void kill_unreaped(pid_t pid) noexcept {
 [[noreturn]] void throw_spawn(const std::string& what) { throw pool_broken(cannot_start(what)); }
 
 launched spawn_here(const launch_request& request) {
-    static constexpr const char* executable = "/proc/self/exe";
+    const bool another = !request.executable.empty();
+    const std::string executable = another ? request.executable : "/proc/self/exe";
     // The launcher's child would run exit() and with it our static destructors: look first.
-    if (::access(executable, X_OK) != 0) {
-        throw_spawn(std::string(executable) + " cannot be executed: " + errno_text(errno) +
-                    " (is /proc mounted?)");
+    if (::access(executable.c_str(), X_OK) != 0) {
+        throw_spawn(executable + " cannot be executed: " + errno_text(errno) +
+                    (another ? "" : " (is /proc mounted?)"));
     }
     unique_fd opened(::open("/dev/null", O_RDWR | O_CLOEXEC));
     if (!opened) throw_spawn("/dev/null does not open: " + errno_text(errno));
@@ -150,7 +151,7 @@ launched spawn_here(const launch_request& request) {
 
     std::vector<const char*> argv;
     argv.reserve(request.arguments.size() + 3);
-    argv.push_back(program_name().c_str());
+    argv.push_back(another ? executable.c_str() : program_name().c_str());
     for (const auto& argument : request.arguments) argv.push_back(argument.c_str());
     argv.push_back(start_argument.c_str());
     argv.push_back(nullptr);
@@ -169,7 +170,7 @@ launched spawn_here(const launch_request& request) {
                             request.dies_with_parent,
                             request.variable};
     try {
-        launcher(context.get_executor(), failure, executable, argv.data(), setup).detach();
+        launcher(context.get_executor(), failure, executable.c_str(), argv.data(), setup).detach();
     } catch (const boost::system::system_error& thrown) {
         failure = thrown.code();  // out of descriptors, after the fork
     }

@@ -14,9 +14,10 @@ namespace bulkhead::os {
 inline constexpr int first_passed_fd = 3;
 
 struct launch_request {
-    /// This executable again, with program_name() and these arguments; launch() adds one more, for
-    /// await_start().
+    /// Behind the program's name; launch() adds one more, for await_start().
     std::vector<std::string> arguments;
+    /// Empty: this one again, under program_name().
+    std::string executable{};
     /// Become first_passed_fd, first_passed_fd + 1, ... in the child, which has no others.
     std::vector<int> passed_fds;
     /// Become its standard output and error; -1: what this process has.
@@ -40,7 +41,7 @@ struct launched {
     void kill_and_reap() noexcept;
 };
 
-/// Starts this executable again through Boost.Process: stdin from /dev/null, default signal
+/// Starts an executable through Boost.Process: stdin from /dev/null, default signal
 /// dispositions, an empty mask, no descriptors but those passed. Any thread; the work is done by one
 /// long-lived thread, since the kernel ties the kill at the parent's death to the thread that spawned,
 /// and since spawns at the same time would inherit each other's pipes. Throws pool_broken with the cause.

@@ -30,6 +30,7 @@ child spawn(const spawn_request& request) {
     const auto kept = keeper::of_this_process();
     keeper::place place = kept->new_place();
     launched made = launch({.arguments = request.arguments,
+                            .executable = request.executable,
                             .passed_fds = request.passed_fds,
                             .out_fd = request.out_fd,
                             .err_fd = request.err_fd,

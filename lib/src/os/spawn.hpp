@@ -20,6 +20,7 @@ namespace bulkhead::os {
 struct spawn_request {
     /// As in launch_request.
     std::vector<std::string> arguments;
+    std::string executable{};
     std::vector<int> passed_fds;
     int out_fd = -1;
     int err_fd = -1;
@@ -66,7 +67,7 @@ private:
     bool reaped_ = false;
 };
 
-/// Starts this executable again as the leader of a process group, watched by the keeper before its
+/// Starts this executable again, or another, as the leader of a process group, watched by the keeper before its
 /// first own instruction, and killed by the kernel when this process dies. Any thread. Throws
 /// pool_broken with the cause.
 [[nodiscard]] child spawn(const spawn_request& request);

@@ -182,7 +182,8 @@ bool is_own_executable(std::string_view path) {
     return path == own;
 }
 
-std::vector<code_name> names_of(const std::vector<code_place>& places) {
+std::vector<code_name> names_of(const std::vector<code_place>& places,
+                                const std::string& executable) {
     std::vector<code_name> names;
     for (const auto& place : places) {
         const std::string file = place.module.substr(place.module.rfind('/') + 1);
@@ -195,7 +196,8 @@ std::vector<code_name> names_of(const std::vector<code_place>& places) {
         }
     }
     for (const auto& module : modules) {
-        const std::string path = loaded_file(module);
+        const std::string path =
+            !executable.empty() && module == executable ? executable : loaded_file(module);
         if (path.empty()) continue;
         std::vector<wanted_name> wanted;
         for (const auto& place : places) {

@@ -21,9 +21,10 @@ struct code_name {
     std::string text;      // "function(int)+0x1c", or "file+0x1234"
 };
 
-/// For each place; the function is known where the file is one that this process runs, and has a symbol
-/// there.
-[[nodiscard]] std::vector<code_name> names_of(const std::vector<code_place>& places);
+/// For each place; the function is known where the file is one that this process runs, or is `executable`
+/// (a path without links), and has a symbol there.
+[[nodiscard]] std::vector<code_name> names_of(const std::vector<code_place>& places,
+                                              const std::string& executable = {});
 
 /// Whether it is the file of this program itself, not of a library.
 [[nodiscard]] bool is_own_executable(std::string_view path);

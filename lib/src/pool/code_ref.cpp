@@ -1,5 +1,7 @@
 // Code addresses that mean the same in another process of this program: the loaded module by a hash
 // of its build id, and the offset in it.
+#include "pool/named_tasks.hpp"
+
 #include <bulkhead/error.hpp>
 #include <bulkhead/task.hpp>
 
@@ -132,6 +134,7 @@ code_ref locate(const void* code) {
 }
 
 void* resolve(const code_ref& ref) {
+    if (ref.module == named_module) return reinterpret_cast<void*>(named_entry_at(ref.offset));
     thread_local recent<code_ref, void*> cache;
     const auto at = static_cast<std::size_t>(ref.offset / 16);
     if (const auto* known = cache.find(ref, at)) return *known;
@@ -146,7 +149,8 @@ void* resolve(const code_ref& ref) {
     }
     throw codec_error(
         "bulkhead: the task's function is not in this worker process: it lies in a library that "
-        "was loaded by dlopen, or the executable was replaced while running");
+        "was loaded by dlopen, or the executable was replaced while running, or is another "
+        "(process_pool_options::executable), whose tasks go by name (BULKHEAD_TASK, named_task)");
 }
 
 }  // namespace bulkhead::detail

@@ -8,7 +8,10 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <future>
+#include <system_error>
+#include <unistd.h>
 
 namespace bulkhead::detail {
 namespace {
@@ -42,6 +45,16 @@ process_pool_options checked(process_pool_options options) {
     if (!options.worker_cgroup.empty() && options.worker_memory_max_bytes == 0) {
         throw usage_error(
             "bulkhead: worker_cgroup is for a limit: give worker_memory_max_bytes too");
+    }
+    if (!options.executable.empty()) {
+        std::error_code failure;
+        const auto found = std::filesystem::canonical(options.executable, failure);
+        if (!failure) options.executable = found;
+        if (!std::filesystem::is_regular_file(options.executable, failure) ||
+            ::access(options.executable.c_str(), X_OK) != 0) {
+            throw usage_error("bulkhead: the pool's executable " + options.executable.string() +
+                              " is no file that can be executed");
+        }
     }
     if (options.spare_workers > spare_workers_max) {
         throw usage_error("bulkhead: spare_workers is " + std::to_string(options.spare_workers) +

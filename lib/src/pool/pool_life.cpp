@@ -259,7 +259,7 @@ void pool_core::on_death(worker_index worker) {
     // Reads symbol tables and files: not under the lock.
     std::optional<os::crash_account> account;
     try {
-        account = at.box->crash(at.process.pid());
+        account = at.box->crash(at.process.pid(), options_.executable);
     } catch (const std::exception&) {
         // No memory for it here: the death is known without its place.
     }

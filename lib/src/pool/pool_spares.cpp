@@ -28,6 +28,7 @@ pool_core::crew pool_core::launch_crew() {
     made.streams = relay_.open([this, seat = made.seat] { return running_name(*seat); });
     made.process =
         os::spawn({.arguments = {worker_flag, os::fd_list(made.box->worker_fds())},
+                   .executable = options_.executable,
                    .passed_fds = made.box->worker_fds(),
                    .out_fd = made.streams->out_for_worker(),
                    .err_fd = made.streams->err_for_worker(),
