@@ -18,6 +18,7 @@
 #include <bulkhead/queue.hpp>
 #include <bulkhead/semaphore.hpp>
 #include <bulkhead/shared_array.hpp>
+#include <bulkhead/shared_map.hpp>
 #include <bulkhead/shared_mutex.hpp>
 #include <bulkhead/shared_value.hpp>
 #include <bulkhead/thread_pool.hpp>

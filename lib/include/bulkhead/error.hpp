@@ -62,6 +62,13 @@ public:
     using error::error;
 };
 
+/// A process was killed in the middle of a change of a shared_map, whose content nobody can trust since;
+/// shared_map::clear() begins anew.
+class map_damaged : public error {
+public:
+    using error::error;
+};
+
 /// as_completed() with a time limit ran out of it.
 class wait_timeout : public error {
 public:

@@ -73,13 +73,24 @@ inline constexpr std::array shared_mutex_kill_points = std::to_array<std::string
 inline constexpr std::array event_kill_points = std::to_array<std::string_view>({
     "event.set",  // has woken nobody
 });
+inline constexpr std::array shared_map_kill_points = std::to_array<std::string_view>({
+    "map.locked",     // has the lock
+    "map.changing",   // has said that it changes the container, which is whole yet
+    "map.allocated",  // has memory for an entry, which is not in the container
+    "map.changed",    // the container is whole again, has not said so
+    "map.settled",    // has said so, the lock held
+    "map.logged",     // a new value is complete beside the old one, and counts
+    "map.replaced",   // is where the old one was, has not said so
+    "map.unlocked",
+});
 
 consteval bool is_kill_point(std::string_view name) {
     const auto in = [name](const auto& points) {
         return std::find(points.begin(), points.end(), name) != points.end();
     };
     return in(worker_kill_points) || in(parent_kill_points) || in(ring_kill_points) ||
-           in(monitor_kill_points) || in(shared_mutex_kill_points) || in(event_kill_points);
+           in(monitor_kill_points) || in(shared_mutex_kill_points) || in(event_kill_points) ||
+           in(shared_map_kill_points);
 }
 
 /// SIGKILL for this process when it comes to the point `name` for the nth time from now on. Also from

@@ -15,6 +15,8 @@ accountant accountant_for(object_kind kind) {
         case object_kind::value:
         case object_kind::array:
             return array_accountant;
+        case object_kind::map:
+            return map_accountant;
         default:
             break;
     }

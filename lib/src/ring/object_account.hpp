@@ -42,5 +42,6 @@ struct accountant {
 extern const accountant queue_accountant;
 extern const accountant guarded_accountant;
 extern const accountant array_accountant;
+extern const accountant map_accountant;
 
 }  // namespace bulkhead::ring

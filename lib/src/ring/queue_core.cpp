@@ -235,11 +235,7 @@ bool queue_core::is_reachable() const { return state_->object->is_reachable_by_n
 
 void message_encoder::keep_alive(std::shared_ptr<const void>) {
     throw codec_error(
-        "bulkhead: a handle of an anonymous queue, mutex or guarded value does not travel through "
-        "a "
-        "queue, as a message may outlive its sender; pass it as an argument of the task or "
-        "process, "
-        "or give it a name");
+        std::string("bulkhead: a handle of an anonymous queue, mutex or other object ") + refusal_);
 }
 
 void message_encoder::grow(std::size_t bytes) {

@@ -112,6 +112,8 @@ const char* to_string(object_kind kind) noexcept {
             return "condition_variable";
         case object_kind::barrier:
             return "barrier";
+        case object_kind::map:
+            return "shared_map";
     }
     return "object";
 }

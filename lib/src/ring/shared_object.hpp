@@ -30,8 +30,9 @@ enum class object_kind : std::uint32_t {
     event = 9,
     condition_variable = 10,
     barrier = 11,
+    map = 12,
 };
-inline constexpr auto object_kind_last = object_kind::barrier;
+inline constexpr auto object_kind_last = object_kind::map;
 
 /// "queue", "mutex", "guarded", "shared_value", ...
 [[nodiscard]] const char* to_string(object_kind kind) noexcept;

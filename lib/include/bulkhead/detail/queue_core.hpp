@@ -124,7 +124,12 @@ private:
 /// A message in the making.
 class message_encoder final : public encoder {
 public:
-    message_encoder() noexcept {
+    /// `refusal`: what is said of a handle that cannot be in a message.
+    explicit message_encoder(const char* refusal =
+                                 "does not travel through a queue, as a message "
+                                 "may outlive its sender; pass it as an argument "
+                                 "of the task or process, or give it a name") noexcept
+        : refusal_(refusal) {
         begin_ = pos_ = inline_;
         end_ = inline_ + sizeof inline_;
     }
@@ -137,6 +142,7 @@ public:
 private:
     void grow(std::size_t bytes) override;
 
+    const char* refusal_;
     alignas(16) std::byte inline_[512];
     std::unique_ptr<std::byte[]> heap_;
 };
