@@ -9,7 +9,7 @@ namespace {
 
 bool may_be_kept(object_kind kind) {
     return kind == object_kind::queue || kind == object_kind::guarded ||
-           kind == object_kind::value || kind == object_kind::array;
+           kind == object_kind::value || kind == object_kind::array || kind == object_kind::map;
 }
 
 }  // namespace
