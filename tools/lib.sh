@@ -17,6 +17,7 @@ libboost-json1.81-dev:-:--json of the tools
 "
 packages_to_test="
 libboost-test1.81-dev:-:Boost.Test
+libboost-serialization1.81-dev:-:classes with a serialize() as arguments
 pkg-config:pkg-config:tests that the installed package is found
 "
 

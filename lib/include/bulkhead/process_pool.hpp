@@ -2,6 +2,7 @@
 /// Tasks in worker processes.
 #pragma once
 
+#include <bulkhead/detail/asio_bridge.hpp>
 #include <bulkhead/detail/pool_access.hpp>
 #include <bulkhead/future.hpp>
 #include <bulkhead/map.hpp>
@@ -17,6 +18,29 @@
 #include <vector>
 
 namespace bulkhead {
+
+namespace detail {
+/// submit(), by whoever has the core.
+template <class F, class... A>
+auto submit_call(pool_core& core, when_full full, const task_options& options, F&& f, A&&... args) {
+    using task = task_of<F, A...>;
+    static_assert(task::ok && task::parameters_ok);
+    using call = typename task::call;
+    using result = typename call::result;
+    task_encoder arguments;
+    try {
+        const std::decay_t<F> function(std::forward<F>(f));
+        call::encode_function(arguments, function);
+        call::encode_arguments(arguments, std::forward<A>(args)...);
+    } catch (...) {
+        return std::optional(future<result>(make_failed_state(std::current_exception())));
+    }
+    auto state = submit_encoded(core, {.entry = call::entry(), .takes_stop_token = task::token},
+                                options, arguments, full);
+    if (!state) return std::optional<future<result>>();
+    return std::optional(future<result>(std::move(state)));
+}
+}  // namespace detail
 
 /// Runs functions of this program in worker processes: a crash, a hang, a leak or an `exit()` in a
 /// task costs that worker and that task's future, and nothing else. Like Python's
@@ -56,9 +80,8 @@ public:
 
     template <class F, class... A>
     auto submit(const task_options& options, F&& f, A&&... args) {
-        using task = detail::task_of<F, A...>;
-        return *submit_as<task>(detail::when_full::wait, options, std::forward<F>(f),
-                                std::forward<A>(args)...);
+        return *detail::submit_call(*core_, detail::when_full::wait, options, std::forward<F>(f),
+                                    std::forward<A>(args)...);
     }
 
     /// nullopt instead of waiting when the backlog is full.
@@ -70,9 +93,18 @@ public:
 
     template <class F, class... A>
     auto try_submit(const task_options& options, F&& f, A&&... args) {
-        using task = detail::task_of<F, A...>;
-        return submit_as<task>(detail::when_full::refuse, options, std::forward<F>(f),
-                               std::forward<A>(args)...);
+        return detail::submit_call(*core_, detail::when_full::refuse, options, std::forward<F>(f),
+                                   std::forward<A>(args)...);
+    }
+
+    /// `async_submit(f, args..., token)` and `async_submit(task_options, f, args..., token)`: as
+    /// submit(), and the result goes to a completion token of Asio. See bulkhead/asio.hpp, which must
+    /// be included.
+    template <class... CallAndToken>
+    requires(sizeof...(CallAndToken) >= 2)
+    auto async_submit(CallAndToken&&... call_and_token) {
+        return detail::with_asio<CallAndToken...>::bridge::submit(
+            core_, std::forward<CallAndToken>(call_and_token)...);
     }
 
     /// f over the elements of the ranges (zipped, up to the shortest), results in order. Lazy: work
@@ -110,6 +142,11 @@ public:
     void close();
     /// Waits until every task submitted so far has ended.
     void join();
+    /// As join(), with a completion token: void(std::exception_ptr). See bulkhead/asio.hpp.
+    template <class Token>
+    auto async_join(Token&& token) {
+        return detail::with_asio<Token>::bridge::join(core_, std::forward<Token>(token));
+    }
     /// close() and join(), then the workers end. With `wait` false it returns at once and the
     /// destructor does the waiting; with `cancel_queued` tasks that have not started are cancelled.
     void shutdown(const shutdown_options& options = {});
@@ -134,27 +171,6 @@ private:
         std::decay_t<F>>;
 
     void resize_to(std::int64_t workers);
-
-    template <class Task, class F, class... A>
-    auto submit_as(detail::when_full full, const task_options& options, F&& f, A&&... args) {
-        static_assert(Task::ok && Task::parameters_ok);
-        using call = typename Task::call;
-        using result = typename call::result;
-        detail::task_encoder arguments;
-        try {
-            const std::decay_t<F> function(std::forward<F>(f));
-            call::encode_function(arguments, function);
-            call::encode_arguments(arguments, std::forward<A>(args)...);
-        } catch (...) {
-            return std::optional(
-                future<result>(detail::make_failed_state(std::current_exception())));
-        }
-        auto state = detail::submit_encoded(
-            *core_, {.entry = call::entry(), .takes_stop_token = Task::token}, options, arguments,
-            full);
-        if (!state) return std::optional<future<result>>();
-        return std::optional(future<result>(std::move(state)));
-    }
 
     std::shared_ptr<detail::pool_core> core_;
 };

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <bulkhead/codec.hpp>
+#include <bulkhead/detail/asio_bridge.hpp>
 #include <bulkhead/detail/deadline.hpp>
 #include <bulkhead/detail/handle.hpp>
 #include <bulkhead/detail/queue_core.hpp>
@@ -296,6 +297,19 @@ public:
     {
         return if_held<borrowed_message<typename T::value_type>>(
             borrow_until(detail::deadline_after(limit), true));
+    }
+
+    /// As get() and put(), and the result goes to a completion token of Asio: void(std::exception_ptr, T)
+    /// and void(std::exception_ptr). See bulkhead/asio.hpp, which must be included.
+    template <class Token>
+    auto async_get(Token&& token) const {
+        return detail::with_asio<Token>::bridge::template get<T>(core_, std::forward<Token>(token));
+    }
+    template <class Value, class Token>
+    requires std::convertible_to<Value, T>
+    auto async_put(Value&& value, Token&& token) const {
+        return detail::with_asio<Token>::bridge::template put<T>(core_, std::forward<Value>(value),
+                                                                 std::forward<Token>(token));
     }
 
     /// No more puts, here or anywhere; readers get what is there. Closing twice is no mistake.

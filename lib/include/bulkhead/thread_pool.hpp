@@ -2,6 +2,7 @@
 /// Tasks in threads of this process, with the interface of process_pool.
 #pragma once
 
+#include <bulkhead/detail/asio_bridge.hpp>
 #include <bulkhead/detail/local_state.hpp>
 #include <bulkhead/future.hpp>
 #include <bulkhead/map.hpp>
@@ -18,6 +19,21 @@
 #include <vector>
 
 namespace bulkhead {
+
+namespace detail {
+/// submit(), by whoever has the core.
+template <class F, class... A>
+auto submit_call(thread_core& core, when_full full, const task_options& options, F&& f,
+                 A&&... args) {
+    using task = local_task<std::decay_t<F>, std::decay_t<A>...>;
+    using result = typename task::result;
+    auto state = submit_local(core, options, full, [&](thread_core& to) -> local_state* {
+        return new task(to, options, std::forward<F>(f), std::forward<A>(args)...);
+    });
+    if (!state) return std::optional<future<result>>();
+    return std::optional(future<result>(std::move(state)));
+}
+}  // namespace detail
 
 /// Runs callables on a boost::asio::thread_pool, behind the same futures as process_pool, so that a
 /// program changes where its tasks run by changing one type. Nothing is encoded here: any callable
@@ -50,7 +66,8 @@ public:
 
     template <class F, class... A>
     auto submit(const task_options& options, F&& f, A&&... args) {
-        return *submit_as(true, options, std::forward<F>(f), std::forward<A>(args)...);
+        return *detail::submit_call(*core_, detail::when_full::wait, options, std::forward<F>(f),
+                                    std::forward<A>(args)...);
     }
 
     /// nullopt instead of waiting when the backlog is full.
@@ -62,7 +79,16 @@ public:
 
     template <class F, class... A>
     auto try_submit(const task_options& options, F&& f, A&&... args) {
-        return submit_as(false, options, std::forward<F>(f), std::forward<A>(args)...);
+        return detail::submit_call(*core_, detail::when_full::refuse, options, std::forward<F>(f),
+                                   std::forward<A>(args)...);
+    }
+
+    /// As process_pool::async_submit. See bulkhead/asio.hpp, which must be included.
+    template <class... CallAndToken>
+    requires(sizeof...(CallAndToken) >= 2)
+    auto async_submit(CallAndToken&&... call_and_token) {
+        return detail::with_asio<CallAndToken...>::bridge::submit(
+            core_, std::forward<CallAndToken>(call_and_token)...);
     }
 
     /// As process_pool::map.
@@ -97,6 +123,11 @@ public:
 
     void close();
     void join();
+    /// As process_pool::async_join.
+    template <class Token>
+    auto async_join(Token&& token) {
+        return detail::with_asio<Token>::bridge::join(core_, std::forward<Token>(token));
+    }
     void shutdown(const shutdown_options& options = {});
     /// close(), cancels what is queued, asks what runs to stop (std::stop_token) and waits for it.
     void terminate();
@@ -118,18 +149,6 @@ private:
     template <class F, class... Ranges>
     using map_source =
         detail::thread_batches<std::decay_t<F>, std::ranges::range_value_t<Ranges>...>;
-
-    template <class F, class... A>
-    auto submit_as(bool wait, const task_options& options, F&& f, A&&... args) {
-        using task = detail::local_task<std::decay_t<F>, std::decay_t<A>...>;
-        using result = typename task::result;
-        auto state = detail::submit_local(
-            *core_, options, wait, [&](detail::thread_core& core) -> detail::local_state* {
-                return new task(core, options, std::forward<F>(f), std::forward<A>(args)...);
-            });
-        if (!state) return std::optional<future<result>>();
-        return std::optional(future<result>(std::move(state)));
-    }
 
     std::shared_ptr<detail::thread_core> core_;
 };

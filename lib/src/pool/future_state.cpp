@@ -31,6 +31,7 @@ public:
     [[nodiscard]] bool cancelled() const override { return false; }
     [[nodiscard]] bool failed() const override { return true; }
     bool cancel() override { return false; }
+    void request_cancel() override {}
     void abandon() override {}
     [[noreturn]] void take(result_reader, void*) override {
         std::rethrow_exception(std::exchange(error_, nullptr));

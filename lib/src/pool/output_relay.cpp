@@ -1,6 +1,8 @@
 // Pipes from workers, and the two threads behind them.
 #include "pool/output_relay.hpp"
 
+#include "os/own_thread.hpp"
+
 #include <bulkhead/error.hpp>
 
 #include <boost/asio/post.hpp>
@@ -8,10 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <unistd.h>
 
 namespace bulkhead::detail {
@@ -37,13 +37,6 @@ std::pair<os::unique_fd, os::unique_fd> make_pipe() {
     ::fcntl(here.get(), F_SETFL, O_NONBLOCK);
     ::fcntl(here.get(), F_SETPIPE_SZ, pipe_bytes);
     return {std::move(here), std::move(there)};
-}
-
-/// Signals are the program's affair, and SIGPIPE would end it for what a worker wrote.
-void block_signals() noexcept {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
 }
 
 void write_all(int fd, std::string_view bytes) noexcept {
@@ -174,11 +167,11 @@ output_relay::output_relay(output_policy policy) : policy_(std::move(policy)) {
     // Makes the context's descriptors now: a lack of them is told by the pool's constructor.
     const boost::asio::posix::stream_descriptor reactor(io_);
     reader_ = std::thread([this] {
-        block_signals();
+        os::block_signals();
         io_.run();
     });
     deliverer_ = std::thread([this] {
-        block_signals();
+        os::block_signals();
         deliver();
     });
 }

@@ -144,7 +144,7 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
     check_open();
     if (backlog_full()) {
         if (full == when_full::refuse) return {};
-        if (!on_loop_thread()) {
+        if (full == when_full::wait && !on_loop_thread()) {
             ++submitters_waiting_;
             room_.wait(held, [&] { return !backlog_full() || closed_ || broken_; });
             --submitters_waiting_;
@@ -171,6 +171,13 @@ bool pool_core::is_running(const remote_task& task) const {
 }
 
 bool pool_core::cancel(remote_task& task) {
+    const bool asked = request_cancel(task);
+    if (on_loop_thread()) return asked || task.cancelled();
+    task.wait(std::nullopt);
+    return task.cancelled();
+}
+
+bool pool_core::request_cancel(remote_task& task) {
     lock held(mutex_);
     if (task.step == fsm::task_step::handed) (void)take_back(task);
     if (task.step == fsm::task_step::waiting) {
@@ -191,10 +198,7 @@ bool pool_core::cancel(remote_task& task) {
             (void)condemn(task, doom::cancelled);  // or it has just ended, or its worker is dying
         }
     }
-    if (on_loop_thread()) return task.cancelled() || task.doomed == doom::cancelled;
-    held.unlock();
-    task.wait(std::nullopt);
-    return task.cancelled();
+    return task.doomed == doom::cancelled;
 }
 
 void pool_core::abandon(remote_task& task) {
@@ -224,9 +228,12 @@ void pool_core::ended(remote_task& task, std::vector<remote_task*>& resolved) {
 void pool_core::wake_waiters(lock& held) {
     const bool room = submitters_waiting_ != 0 && !backlog_full();
     const bool idle = unresolved() + resolving_ == 0;
+    std::vector<std::shared_ptr<idle_watch>> watches;
+    if (idle) watches.swap(idle_watches_);
     held.unlock();
     if (room) room_.notify_all();
     if (idle) idle_.notify_all();
+    for (const auto& watch : watches) watch->idle();
 }
 
 void pool_core::close() {
@@ -244,6 +251,17 @@ void pool_core::join() {
     }
     lock held(mutex_);
     idle_.wait(held, [&] { return unresolved() + resolving_ == 0; });
+}
+
+void pool_core::watch_idle(std::shared_ptr<idle_watch> watch) {
+    lock held(mutex_);
+    idle_watches_.push_back(std::move(watch));
+    wake_waiters(held);
+}
+
+void pool_core::unwatch_idle(const idle_watch& watch) {
+    const lock held(mutex_);
+    std::erase_if(idle_watches_, [&](const auto& one) { return one.get() == &watch; });
 }
 
 void pool_core::cancel_queued() {
@@ -364,6 +382,12 @@ state_ptr submit_encoded(pool_core& core, const submission& what, const task_opt
                          task_encoder& arguments, when_full full) {
     return core.submit(what, options, arguments, full);
 }
+
+void watch_idle(pool_core& core, std::shared_ptr<idle_watch> watch) {
+    core.watch_idle(std::move(watch));
+}
+
+void unwatch_idle(pool_core& core, const idle_watch& watch) { core.unwatch_idle(watch); }
 
 std::size_t worker_count(const pool_core& core) { return core.worker_count(); }
 

@@ -47,11 +47,15 @@ public:
                      when_full full);
     [[nodiscard]] bool is_running(const remote_task& task) const;
     bool cancel(remote_task& task);
+    /// cancel() without the wait. Whether the task is cancelled or its worker is being killed for it.
+    bool request_cancel(remote_task& task);
     void abandon(remote_task& task);
     void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;
 
     void close();
     void join();
+    void watch_idle(std::shared_ptr<idle_watch> watch);
+    void unwatch_idle(const idle_watch& watch);
     void cancel_queued();
     void terminate();
     void resize(std::int64_t workers);
@@ -278,6 +282,7 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable room_;
     std::condition_variable idle_;
+    std::vector<std::shared_ptr<idle_watch>> idle_watches_;
     fsm::scheduler scheduler_;
     std::uint64_t oom_kills_seen_ = 0;  // this and the next two: the loop thread's
     std::uint64_t oom_kills_open_ = 0;

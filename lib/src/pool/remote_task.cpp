@@ -26,6 +26,11 @@ bool remote_task::cancel() {
     return cancelled();
 }
 
+void remote_task::request_cancel() {
+    if (done()) return;
+    if (const auto core = core_.lock()) (void)core->request_cancel(*this);
+}
+
 void remote_task::abandon() {
     if (done()) return;
     if (const auto core = core_.lock()) core->abandon(*this);

@@ -39,6 +39,7 @@ public:
         return done() && (outcome_ == outcome::exception || outcome_ == outcome::failed);
     }
     bool cancel() override;
+    void request_cancel() override;
     void abandon() override;
     void take(result_reader read, void* out) override;
     [[nodiscard]] std::exception_ptr item_error() override {

@@ -44,7 +44,7 @@ thread_core::thread_core(thread_pool_options options)
       threads_made_(threads_),
       threads_pool_(threads_) {}
 
-state_ptr thread_core::submit(const task_options& options, bool wait,
+state_ptr thread_core::submit(const task_options& options, when_full full,
                               const std::function<local_state*(thread_core&)>& make) {
     if (options.timeout.count() != 0) {
         throw usage_error(
@@ -60,11 +60,11 @@ state_ptr thread_core::submit(const task_options& options, bool wait,
         }
     };
     check_open();
-    if (full()) {
-        if (!wait) return {};
+    if (backlog_full()) {
+        if (full == when_full::refuse) return {};
         // A task or callback of this very pool would wait for itself.
-        if (!on_own_thread()) {
-            room_.wait(held, [&] { return !full() || closed_; });
+        if (full == when_full::wait && !on_own_thread()) {
+            room_.wait(held, [&] { return !backlog_full() || closed_; });
             check_open();
         }
     }
@@ -181,8 +181,22 @@ void thread_core::end(const state_ptr& state, std::exception_ptr error) {
     room_.notify_one();
     task.error_ = std::move(error);
     task.finish();
-    const std::lock_guard held(mutex_);
-    if (--unresolved_ == 0) idle_.notify_all();
+    resolved();
+}
+
+void thread_core::resolved() {
+    std::unique_lock held(mutex_);
+    --unresolved_;
+    tell_if_idle(held);
+}
+
+void thread_core::tell_if_idle(std::unique_lock<std::mutex>& held) {
+    if (unresolved_ != 0) return;
+    std::vector<std::shared_ptr<idle_watch>> watches;
+    watches.swap(idle_watches_);
+    idle_.notify_all();
+    held.unlock();
+    for (const auto& watch : watches) watch->idle();
 }
 
 bool thread_core::cancel(local_state& state) {
@@ -212,8 +226,7 @@ bool thread_core::cancel(local_state& state) {
     room_.notify_one();
     state.drop();
     state.finish();
-    held.lock();
-    if (--unresolved_ == 0) idle_.notify_all();
+    resolved();
     return true;
 }
 
@@ -235,6 +248,17 @@ void thread_core::join() {
     }
     std::unique_lock held(mutex_);
     idle_.wait(held, [&] { return unresolved_ == 0; });
+}
+
+void thread_core::watch_idle(std::shared_ptr<idle_watch> watch) {
+    std::unique_lock held(mutex_);
+    idle_watches_.push_back(std::move(watch));
+    tell_if_idle(held);
+}
+
+void thread_core::unwatch_idle(const idle_watch& watch) {
+    const std::lock_guard held(mutex_);
+    std::erase_if(idle_watches_, [&](const auto& one) { return one.get() == &watch; });
 }
 
 void thread_core::cancel_queued() {
@@ -368,10 +392,16 @@ void local_state::callback_failed(std::exception_ptr error) noexcept {
     if (const auto core = core_.lock()) core->report_callback_failure(error, name_);
 }
 
-state_ptr submit_local(thread_core& core, const task_options& options, bool wait,
+state_ptr submit_local(thread_core& core, const task_options& options, when_full full,
                        const std::function<local_state*(thread_core&)>& make) {
-    return core.submit(options, wait, make);
+    return core.submit(options, full, make);
 }
+
+void watch_idle(thread_core& core, std::shared_ptr<idle_watch> watch) {
+    core.watch_idle(std::move(watch));
+}
+
+void unwatch_idle(thread_core& core, const idle_watch& watch) { core.unwatch_idle(watch); }
 
 std::size_t worker_count(const thread_core& core) { return core.worker_count(); }
 

@@ -23,7 +23,7 @@ public:
     /// Throws usage_error.
     explicit thread_core(thread_pool_options options);
 
-    state_ptr submit(const task_options& options, bool wait,
+    state_ptr submit(const task_options& options, when_full full,
                      const std::function<local_state*(thread_core&)>& make);
     bool cancel(local_state& state);
     void abandon(local_state& state);
@@ -31,6 +31,8 @@ public:
 
     void close();
     void join();
+    void watch_idle(std::shared_ptr<idle_watch> watch);
+    void unwatch_idle(const idle_watch& watch);
     void cancel_queued();
     void stop_running();
     /// close(), join(), and the threads end. Once.
@@ -56,10 +58,13 @@ private:
     [[nodiscard]] bool is_worth_retrying(const local_state& task,
                                          const std::exception_ptr& error) noexcept;
     void end(const state_ptr& state, std::exception_ptr error);
-    [[nodiscard]] bool full() const noexcept {
+    [[nodiscard]] bool backlog_full() const noexcept {
         return queued_ + running_.size() >= threads_ + options_.backlog_max;
     }
     [[nodiscard]] bool on_own_thread() const;
+    /// A task is told to its future.
+    void resolved();
+    void tell_if_idle(std::unique_lock<std::mutex>& held);
 
     thread_pool_options options_;
 
@@ -68,6 +73,7 @@ private:
     std::size_t passed_over_ = 0;  // turns of waiting tasks that found so many running already
     std::condition_variable room_;
     std::condition_variable idle_;
+    std::vector<std::shared_ptr<idle_watch>> idle_watches_;
     std::map<std::int32_t, std::deque<state_ptr>, std::greater<>> backlog_;
     std::map<local_state*, running_task> running_;
     std::map<std::thread::id, std::uint64_t> tasks_done_;

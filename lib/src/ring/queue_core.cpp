@@ -1,4 +1,5 @@
 // A queue: a ring in a shared object, and its errors.
+#include "ring/queue_line.hpp"
 #include "ring/ring.hpp"
 #include "ring/shared_object.hpp"
 
@@ -63,6 +64,8 @@ public:
 
     std::shared_ptr<shared_object> object;
     byte_ring messages;
+    std::shared_ptr<queue_line> getters = std::make_shared<queue_line>(queue_line::side::getters);
+    std::shared_ptr<queue_line> putters = std::make_shared<queue_line>(queue_line::side::putters);
 };
 
 class queue_hold::held {
@@ -169,9 +172,10 @@ bool queue_core::put(std::span<const std::byte> message, deadline until) const {
 }
 
 std::size_t queue_core::put_several(std::span<const std::span<const std::byte>> messages,
-                                    deadline until) const {
+                                    deadline until, const std::atomic<bool>* interrupted) const {
     std::size_t count = 0;
-    if (state_->messages.put(messages, until, count) == ring::outcome::closed) throw_closed();
+    const auto how = state_->messages.put(messages, until, count, interrupted);
+    if (how == ring::outcome::closed) throw_closed();
     return count;
 }
 
@@ -201,9 +205,24 @@ queue_core::received queue_core::get(byte_sink sink, deadline until) const {
 }
 
 queue_core::received queue_core::get_several(byte_sink sink, std::size_t count_max, deadline until,
-                                             std::size_t& count) const {
-    return to_received(state_->messages.get(sink, count_max, until, count));
+                                             std::size_t& count,
+                                             const std::atomic<bool>* interrupted) const {
+    return to_received(state_->messages.get(sink, count_max, until, count, interrupted));
 }
+
+void queue_core::wake_getters() const noexcept { state_->messages.wake_readers(); }
+void queue_core::wake_putters() const noexcept { state_->messages.wake_writers(); }
+
+void queue_core::get_later(std::shared_ptr<queue_operation> operation) const {
+    state_->getters->add(*this, std::move(operation));
+}
+
+void queue_core::put_later(std::shared_ptr<queue_operation> operation) const {
+    state_->putters->add(*this, std::move(operation));
+}
+
+const std::shared_ptr<queue_line>& queue_core::getters() const { return state_->getters; }
+const std::shared_ptr<queue_line>& queue_core::putters() const { return state_->putters; }
 
 void queue_core::throw_drained() const {
     throw queue_closed("bulkhead: get on " + state_->object->description() +

@@ -187,9 +187,12 @@ void byte_ring::want_space(std::uint64_t needed) noexcept {
                  std::memory_order_relaxed);
 }
 
-outcome byte_ring::await_room(std::uint64_t needed, deadline until, operation_lock& lock,
-                              ring_position& tail, std::uint64_t& room) {
-    ring_waiter wait(layout_.readers.head, writers_habit_, until);
+ring_waiter byte_ring::waiting_writer(deadline until, const std::atomic<bool>* interrupted) {
+    return {layout_.readers.head, writers_habit_, until, interrupted};
+}
+
+outcome byte_ring::await_room(std::uint64_t needed, ring_waiter wait, deadline until,
+                              operation_lock& lock, ring_position& tail, std::uint64_t& room) {
     for (;;) {
         if (!lock && !lock.acquire(layout_.writers_lock, until, what_)) return outcome::timed_out;
         BULKHEAD_KILL_POINT("ring.locked");
@@ -211,13 +214,15 @@ void byte_ring::refuse_too_large(std::size_t bytes) const {
                             std::to_string(capacity_bytes_) + " bytes");
 }
 
-outcome byte_ring::put(std::span<const message> messages, deadline until, std::size_t& count) {
+outcome byte_ring::put(std::span<const message> messages, deadline until, std::size_t& count,
+                       const std::atomic<bool>* interrupted) {
     count = 0;
     refuse_too_large(messages.front().size());
     operation_lock lock;
     ring_position tail;
     std::uint64_t room = 0;
-    const auto how = await_room(slot_bytes(messages.front().size()), until, lock, tail, room);
+    const auto how = await_room(slot_bytes(messages.front().size()),
+                                waiting_writer(until, interrupted), until, lock, tail, room);
     if (how != outcome::done) return how;
     ring_position end = tail;
     while (count != messages.size() && messages[count].size() <= capacity_bytes_ &&
@@ -233,7 +238,8 @@ outcome byte_ring::put(std::span<const message> messages, deadline until, std::s
 outcome byte_ring::lend(std::size_t bytes, deadline until, ring_hold& to) {
     refuse_too_large(bytes);
     std::uint64_t room = 0;
-    const auto how = await_room(slot_bytes(bytes), until, to.lock_, to.at_, room);
+    const auto how =
+        await_room(slot_bytes(bytes), waiting_writer(until), until, to.lock_, to.at_, room);
     if (how == outcome::done) hold(to, bytes);
     return how;
 }
@@ -359,9 +365,12 @@ void byte_ring::end_get(operation_lock& lock, ring_position head, std::uint64_t 
     BULKHEAD_KILL_POINT("ring.woken");
 }
 
-outcome byte_ring::await_message(bool newest, deadline until, operation_lock& lock,
-                                 ring_position& head, std::uint64_t& used) {
-    ring_waiter wait(layout_.writers.tail, readers_habit_, until);
+ring_waiter byte_ring::waiting_reader(deadline until, const std::atomic<bool>* interrupted) {
+    return {layout_.writers.tail, readers_habit_, until, interrupted};
+}
+
+outcome byte_ring::await_message(bool newest, ring_waiter wait, deadline until,
+                                 operation_lock& lock, ring_position& head, std::uint64_t& used) {
     for (;;) {
         if (!lock && !lock.acquire(layout_.readers_lock, until, what_)) return outcome::timed_out;
         BULKHEAD_KILL_POINT("ring.locked");
@@ -386,12 +395,13 @@ outcome byte_ring::await_message(bool newest, deadline until, operation_lock& lo
 }
 
 outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline until,
-                       std::size_t& count) {
+                       std::size_t& count, const std::atomic<bool>* interrupted) {
     count = 0;
     operation_lock lock;
     ring_position head;
     std::uint64_t used = 0;
-    const auto how = await_message(count_max > 1, until, lock, head, used);
+    const auto how =
+        await_message(count_max > 1, waiting_reader(until, interrupted), until, lock, head, used);
     if (how != outcome::done) return how;
     ring_position next = head;
     while (count != count_max && used != 0 && take(next, used, sink)) ++count;
@@ -401,7 +411,7 @@ outcome byte_ring::get(detail::byte_sink sink, std::size_t count_max, deadline u
 
 outcome byte_ring::borrow(deadline until, ring_hold& to) {
     std::uint64_t used = 0;
-    const auto how = await_message(false, until, to.lock_, to.at_, used);
+    const auto how = await_message(false, waiting_reader(until), until, to.lock_, to.at_, used);
     if (how != outcome::done) return how;
     const std::uint64_t length = checked_length_at(to.at_, used);
     hold(to, length);
@@ -444,6 +454,10 @@ std::uint64_t byte_ring::put_count() const noexcept {
 std::uint64_t byte_ring::got_count() const noexcept {
     return tally_of(layout_.readers.head, layout_.readers.got);
 }
+
+void byte_ring::wake_writers() noexcept { layout_.space.wake(layout_.space.registered(), INT_MAX); }
+
+void byte_ring::wake_readers() noexcept { layout_.data.wake(layout_.data.registered(), INT_MAX); }
 
 void byte_ring::task_done() {
     auto& done = layout_.readers.done;

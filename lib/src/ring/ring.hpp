@@ -53,11 +53,16 @@ public:
 
     /// Puts as many of `messages` as fit in one go, at least the first, waiting until that fits;
     /// `count` says how many. Throws std::length_error if the first is larger than the capacity.
-    outcome put(std::span<const message> messages, detail::deadline until, std::size_t& count);
+    /// `interrupted`, once set, ends the waiting as the deadline does; see wake_writers().
+    outcome put(std::span<const message> messages, detail::deadline until, std::size_t& count,
+                const std::atomic<bool>* interrupted = nullptr);
     /// Takes up to `count_max` messages in one go, at least one, waiting for the first; `closed` only
     /// when nothing is left. What the sink throws passes through, and the messages stay.
     outcome get(detail::byte_sink sink, std::size_t count_max, detail::deadline until,
-                std::size_t& count);
+                std::size_t& count, const std::atomic<bool>* interrupted = nullptr);
+    /// All that sleep look again: for who has set an `interrupted`.
+    void wake_writers() noexcept;
+    void wake_readers() noexcept;
 
     /// Room for one message, waiting until there is. On `done` the calling thread has the writers'
     /// lock, and no other writer goes on, until `to` ends; then there is no message unless put() was
@@ -85,10 +90,14 @@ public:
 
 private:
     // Which get the lock, and leave it to the caller on `done`:
-    outcome await_room(std::uint64_t needed, detail::deadline until, operation_lock& lock,
-                       ring_position& tail, std::uint64_t& room);
-    outcome await_message(bool newest, detail::deadline until, operation_lock& lock,
-                          ring_position& head, std::uint64_t& used);
+    outcome await_room(std::uint64_t needed, ring_waiter wait, detail::deadline until,
+                       operation_lock& lock, ring_position& tail, std::uint64_t& room);
+    outcome await_message(bool newest, ring_waiter wait, detail::deadline until,
+                          operation_lock& lock, ring_position& head, std::uint64_t& used);
+    [[nodiscard]] ring_waiter waiting_writer(detail::deadline until,
+                                             const std::atomic<bool>* interrupted = nullptr);
+    [[nodiscard]] ring_waiter waiting_reader(detail::deadline until,
+                                             const std::atomic<bool>* interrupted = nullptr);
     // Under the writers' lock:
     void hold(ring_hold& to, std::size_t bytes);  // or the readers'
     [[nodiscard]] ring_position own_tail() const;

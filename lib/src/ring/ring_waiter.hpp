@@ -34,12 +34,14 @@ struct spin_habit {
 /// changes, then sleeping. Ends after an attempt that was made at the deadline or later.
 class ring_waiter {
 public:
-    /// `watched`: the other side's position.
+    /// `watched`: the other side's position. `interrupted`: once set, it pauses no more; who sets it
+    /// wakes the channel after.
     ring_waiter(const std::atomic<std::uint64_t>& watched, spin_habit& habit,
-                detail::deadline until)
+                detail::deadline until, const std::atomic<bool>* interrupted = nullptr)
         : watched_(watched),
           habit_(habit),
           until_(until),
+          interrupted_(interrupted),
           late_(until == detail::wait_not_at_all) {}
 
     /// After a failed attempt, with the lock of this side if it has one, which it may release. `ready` looks anew
@@ -47,7 +49,7 @@ public:
     /// then on wakes it. False: give up.
     template <class Ready>
     bool pause(operation_lock& lock, wait_channel& channel, Ready&& ready) {
-        if (late_) return false;
+        if (late_ || is_interrupted()) return false;
         if (spins_next()) {
             const std::uint64_t seen = watched_.load(std::memory_order_relaxed);
             if (ready()) return true;
@@ -58,6 +60,7 @@ public:
         const auto ticket = channel.enlist();
         BULKHEAD_KILL_POINT("ring.enlisted");
         if (ready()) return true;
+        if (is_interrupted()) return false;
         lock.release();
         BULKHEAD_KILL_POINT("ring.sleeping");
         channel.sleep(ticket, until_);
@@ -71,6 +74,12 @@ public:
     [[nodiscard]] bool sleeps_next() const noexcept { return !late_ && !spins_next(); }
 
 private:
+    /// Sequentially consistent, as its setter: after enlist() either this sees it, or the wake-up comes
+    /// after the ticket.
+    [[nodiscard]] bool is_interrupted() const noexcept {
+        return interrupted_ != nullptr && interrupted_->load();
+    }
+
     void spin(std::uint64_t seen) {
         const auto begin = std::chrono::steady_clock::now();
         auto now = begin;
@@ -116,6 +125,7 @@ private:
     const std::atomic<std::uint64_t>& watched_;
     spin_habit& habit_;
     detail::deadline until_;
+    const std::atomic<bool>* interrupted_;
     detail::deadline spin_end_{};  // once spinning has begun
     bool spun_ = false;
     bool late_;

@@ -47,6 +47,8 @@ public:
     [[nodiscard]] virtual bool failed() const = 0;
     /// See future::cancel.
     virtual bool cancel() = 0;
+    /// The same without waiting: whether it took effect is known when it is done().
+    virtual void request_cancel() = 0;
     /// Nobody wants the result any more: a task that has not started is dropped, one made of several
     /// items stops after the item it is at.
     virtual void abandon() = 0;

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <bulkhead/detail/future_state.hpp>
+#include <bulkhead/detail/idle_watch.hpp>
+#include <bulkhead/detail/when_full.hpp>
 #include <bulkhead/options.hpp>
 
 #include <cstdint>
@@ -29,6 +31,7 @@ public:
     [[nodiscard]] bool cancelled() const override;
     [[nodiscard]] bool failed() const override;
     bool cancel() override;
+    void request_cancel() override { (void)cancel(); }
     void abandon() override;
     void take(result_reader read, void* out) final;
 
@@ -129,9 +132,12 @@ private:
     std::optional<std::conditional_t<std::is_void_v<result>, bool, result>> value_;
 };
 
-/// Makes the state under the pool's rules. Null when full and not `wait`.
-[[nodiscard]] state_ptr submit_local(thread_core& core, const task_options& options, bool wait,
+/// Makes the state under the pool's rules. Null when the backlog is full and `full` says refuse.
+[[nodiscard]] state_ptr submit_local(thread_core& core, const task_options& options, when_full full,
                                      const std::function<local_state*(thread_core&)>& make);
+/// As those of a process_pool (pool_access.hpp).
+void watch_idle(thread_core& core, std::shared_ptr<idle_watch> watch);
+void unwatch_idle(thread_core& core, const idle_watch& watch);
 [[nodiscard]] std::size_t worker_count(const thread_core& core);
 
 }  // namespace bulkhead::detail

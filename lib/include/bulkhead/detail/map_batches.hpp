@@ -224,8 +224,8 @@ public:
     template <class... Args>
     void add(Args&&... arguments) {
         try {
-            filling_.state =
-                submit_local(*core_, task_options{}, true, [&](thread_core& core) -> local_state* {
+            filling_.state = submit_local(
+                *core_, task_options{}, when_full::wait, [&](thread_core& core) -> local_state* {
                     return new local_task<F, A...>(core, task_options{}, function_,
                                                    std::forward<Args>(arguments)...);
                 });

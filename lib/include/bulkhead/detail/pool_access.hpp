@@ -3,8 +3,10 @@
 #pragma once
 
 #include <bulkhead/detail/future_state.hpp>
+#include <bulkhead/detail/idle_watch.hpp>
 #include <bulkhead/detail/submission.hpp>
 #include <bulkhead/detail/task_encoder.hpp>
+#include <bulkhead/detail/when_full.hpp>
 #include <bulkhead/options.hpp>
 
 #include <memory>
@@ -13,13 +15,16 @@ namespace bulkhead::detail {
 
 class pool_core;
 
-enum class when_full : std::uint8_t { wait, refuse };
-
 /// Queues the task. Null when the backlog is full and `full` says refuse. Throws pool_closed,
 /// pool_broken.
 [[nodiscard]] state_ptr submit_encoded(pool_core& core, const submission& what,
                                        const task_options& options, task_encoder& arguments,
                                        when_full full);
+
+/// Tells `watch` once no task is left: at once, in this thread, if there is none.
+void watch_idle(pool_core& core, std::shared_ptr<idle_watch> watch);
+/// It will not be told from now on, unless it is being told.
+void unwatch_idle(pool_core& core, const idle_watch& watch);
 
 /// The workers the pool was made with.
 [[nodiscard]] std::size_t worker_count(const pool_core& core);

@@ -40,6 +40,8 @@ struct queue_marks {
 };
 
 class queue_hold;
+class queue_line;
+class queue_operation;
 
 class queue_core {
 public:
@@ -62,15 +64,25 @@ public:
     bool put(std::span<const std::byte> message, deadline until) const;
     /// Puts as many as fit in one go, at least one; how many, 0 when none fitted in time. Either all
     /// of these become visible or, if this process is killed, none.
-    std::size_t put_several(std::span<const std::span<const std::byte>> messages,
-                            deadline until) const;
+    /// `interrupted`, once set, ends the waiting; whoever sets it calls wake_putters() after.
+    std::size_t put_several(std::span<const std::span<const std::byte>> messages, deadline until,
+                            const std::atomic<bool>* interrupted = nullptr) const;
     received get(byte_sink sink, deadline until) const;
     /// Takes up to `count_max` in one go, at least one; `count` says how many.
-    received get_several(byte_sink sink, std::size_t count_max, deadline until,
-                         std::size_t& count) const;
+    received get_several(byte_sink sink, std::size_t count_max, deadline until, std::size_t& count,
+                         const std::atomic<bool>* interrupted = nullptr) const;
+    void wake_getters() const noexcept;
+    void wake_putters() const noexcept;
     /// False when there was no room in time.
     bool lend(std::size_t bytes, deadline until, queue_hold& to) const;
     received borrow(deadline until, queue_hold& to) const;
+    /// The operation waits in line with those of the other handles in this process that are copies of
+    /// this one, first come, first served; see queue_operation. They keep the queue mapped meanwhile.
+    void get_later(std::shared_ptr<queue_operation> operation) const;
+    void put_later(std::shared_ptr<queue_operation> operation) const;
+    [[nodiscard]] const std::shared_ptr<queue_line>& getters() const;
+    [[nodiscard]] const std::shared_ptr<queue_line>& putters() const;
+
     [[noreturn]] void throw_drained() const;
     [[noreturn]] void throw_closed() const;
 
@@ -147,6 +159,19 @@ private:
     std::unique_ptr<std::byte[]> heap_;
 };
 
+/// The message that a value is.
+template <class T>
+void write_message(message_encoder& out, const T& value) {
+    if constexpr (travels_as_content<T>) {
+        const auto content = std::as_bytes(std::span(value.data(), value.size()));
+        out.write_bytes(content.data(), content.size());
+    } else if constexpr (travels_as_object<T>) {
+        out.write_bytes(std::addressof(value), sizeof value);
+    } else {
+        out.write(value);
+    }
+}
+
 /// A message as it was taken.
 class message_buffer {
 public:
@@ -211,14 +236,7 @@ public:
 
     template <class T>
     void add(const T& value) {
-        if constexpr (travels_as_content<T>) {
-            const auto content = std::as_bytes(std::span(value.data(), value.size()));
-            out_.write_bytes(content.data(), content.size());
-        } else if constexpr (travels_as_object<T>) {
-            out_.write_bytes(std::addressof(value), sizeof value);
-        } else {
-            out_.write(value);
-        }
+        write_message(out_, value);
         ends_.push_back(out_.bytes().size());
     }
     [[nodiscard]] bool is_full() const noexcept {

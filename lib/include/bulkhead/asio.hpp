@@ -1,0 +1,510 @@
+/// @file
+/// Tasks and queues in programs of Boost.Asio. An opt-in header: with it the members
+/// process_pool::async_submit and async_join, thread_pool::async_submit and async_join,
+/// queue::async_get and async_put can be called.
+/// @code
+/// boost::asio::awaitable<void> serve(bulkhead::process_pool& pool, std::string request) {
+///     using namespace boost::asio::experimental::awaitable_operators;
+///     boost::asio::steady_timer late(co_await boost::asio::this_coro::executor, 2s);
+///     auto answer = co_await (pool.async_submit(parse, request, boost::asio::use_awaitable) ||
+///                             late.async_wait(boost::asio::use_awaitable));
+/// }
+/// @endcode
+///
+/// Tokens. Any: a callback, use_future, use_awaitable, deferred, ...; the last argument. The signature is
+/// `void(std::exception_ptr, T)`, or `void(std::exception_ptr)` without a result. T is made by its default
+/// constructor when there is an exception. A token that begins later (use_awaitable, deferred) keeps
+/// copies of function and arguments; what it begins after the pool's end completes with pool_closed.
+/// GCC 12 destroys a braced temporary within a co_await expression twice: give task_options a name before.
+///
+/// Handlers. Called exactly once, by way of boost::asio::post() to the handler's associated executor
+/// (else system_executor), never within the initiating function; until then that executor has
+/// outstanding work, so that io_context::run() does not return. Results are decoded there. The handler
+/// waits in memory of its associated allocator. A handler whose context is destroyed first is destroyed
+/// with it and not called; its task goes on, its get or put is withdrawn.
+///
+/// Errors. None is thrown by the initiating function, except std::bad_alloc and by tokens: pool_closed,
+/// pool_broken, codec_error, std::length_error, queue_closed, and all that future::get() throws, go to the
+/// handler.
+///
+/// Waiting. The initiating thread never waits: where submit() and put() would wait for room, the operation
+/// does. A task is queued also beyond backlog_max: who starts many at once bounds their number.
+///
+/// Cancellation. Any type of it, through the handler's slot:
+/// - async_submit: as future::cancel(), without waiting. A queued task never runs; one that runs in a
+///   process_pool is killed with its worker; the completion, once that is so, is task_cancelled. In a
+///   thread_pool a running task gets a stop request, and its end, whatever it is, is the completion.
+/// - async_get, async_put: task_cancelled, and no message has been taken or put; or, if it was too late for
+///   that, the operation's success. No message is lost in between.
+/// - async_join: task_cancelled; the tasks go on.
+///
+/// Queues. Gets begun by one handle and its copies in this process are served in their order, and so are
+/// puts: a large message that waits for room holds up those behind it. Pending operations keep the queue
+/// alive, when the last handle is gone too. While there are any, a thread of the library waits for each
+/// side of such a queue; 200 ms after, it is gone. A message that was taken for a handler whose context is
+/// destroyed before it is called is lost with it.
+#pragma once
+
+#include <bulkhead/detail/idle_watch.hpp>
+#include <bulkhead/detail/pending_operation.hpp>
+#include <bulkhead/detail/queue_operation.hpp>
+#include <bulkhead/error.hpp>
+#include <bulkhead/process_pool.hpp>
+#include <bulkhead/queue.hpp>
+#include <bulkhead/thread_pool.hpp>
+
+#include <boost/asio/associated_allocator.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/execution/context.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/query.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace bulkhead::detail {
+
+/// Ends a context's pending operations when it is destroyed.
+class pending_operations_service final : public boost::asio::execution_context::service {
+public:
+    static inline boost::asio::execution_context::id id;
+
+    explicit pending_operations_service(boost::asio::execution_context& context)
+        : service(context) {}
+
+    [[nodiscard]] const std::shared_ptr<pending_operations>& operations() const noexcept {
+        return operations_;
+    }
+
+private:
+    void shutdown() override { operations_->close(); }
+
+    std::shared_ptr<pending_operations> operations_ = std::make_shared<pending_operations>();
+};
+
+template <class Executor>
+std::shared_ptr<pending_operations> operations_of(const Executor& executor) {
+    namespace asio = boost::asio;
+    if constexpr (asio::can_query_v<const Executor&, asio::execution::context_t>) {
+        asio::execution_context& context = asio::query(executor, asio::execution::context);
+        return asio::use_service<pending_operations_service>(context).operations();
+    } else if constexpr (requires { executor.context(); }) {
+        return asio::use_service<pending_operations_service>(executor.context()).operations();
+    } else {
+        return std::make_shared<pending_operations>();  // nobody tells of its end
+    }
+}
+
+/// A handler that waits, in memory from its associated allocator, with its executor's outstanding work.
+template <class Handler>
+class held_handler {
+    using executor = boost::asio::associated_executor_t<Handler>;
+    struct block {
+        explicit block(Handler&& from)
+            : handler(std::move(from)), work(boost::asio::get_associated_executor(handler)) {}
+        Handler handler;
+        boost::asio::executor_work_guard<executor> work;
+    };
+    using allocator = typename std::allocator_traits<
+        boost::asio::associated_allocator_t<Handler>>::template rebind_alloc<block>;
+    using traits = std::allocator_traits<allocator>;
+
+public:
+    explicit held_handler(Handler&& handler)
+        : allocator_(boost::asio::get_associated_allocator(handler)) {
+        block_ = traits::allocate(allocator_, 1);
+        try {
+            traits::construct(allocator_, std::to_address(block_), std::move(handler));
+        } catch (...) {
+            traits::deallocate(allocator_, block_, 1);
+            throw;
+        }
+    }
+    held_handler(held_handler&& other) noexcept
+        : allocator_(std::move(other.allocator_)), block_(std::exchange(other.block_, nullptr)) {}
+    held_handler& operator=(held_handler&&) = delete;
+    ~held_handler() { drop(); }
+
+    [[nodiscard]] executor get_executor() const noexcept { return block_->work.get_executor(); }
+    void drop() noexcept {
+        if (block_ == nullptr) return;
+        const auto gone = std::exchange(block_, nullptr);
+        traits::destroy(allocator_, std::to_address(gone));
+        traits::deallocate(allocator_, gone, 1);
+    }
+    /// Frees the memory first: the handler may begin the next operation in it.
+    [[nodiscard]] Handler take() {
+        Handler handler = std::move(block_->handler);
+        drop();
+        return handler;
+    }
+
+private:
+    [[no_unique_address]] allocator allocator_;
+    typename traits::pointer block_;
+};
+
+/// An operation with a result of type T for its handler.
+template <class Handler, class T>
+class asio_operation : public pending_operation {
+public:
+    explicit asio_operation(Handler&& handler) : handler_(std::move(handler)) {}
+
+    /// From the handler's cancellation slot.
+    virtual void request_cancel() = 0;
+
+protected:
+    /// Moves the result out or throws what came instead of it. In the handler's thread.
+    virtual T take() = 0;
+
+    void post(std::exception_ptr error) final {
+        error_ = std::move(error);
+        const auto executor = handler_.get_executor();
+        boost::asio::post(executor,
+                          delivery{std::static_pointer_cast<asio_operation>(shared_from_this()),
+                                   std::move(handler_)});
+    }
+    void orphan() noexcept override { handler_.drop(); }
+
+private:
+    /// Owns the handler from now on: it is destroyed with this, by the context at the latest.
+    struct delivery {
+        std::shared_ptr<asio_operation> of;
+        held_handler<Handler> to;
+
+        void operator()() {
+            std::exception_ptr error = std::move(of->error_);
+            if constexpr (std::is_void_v<T>) {
+                if (!error) error = of->attempt([&] { of->take(); });
+                of.reset();
+                to.take()(std::move(error));
+            } else {
+                std::optional<T> value;
+                if (!error) error = of->attempt([&] { value.emplace(of->take()); });
+                of.reset();
+                if (!value) value.emplace();
+                to.take()(std::move(error), *std::move(value));
+            }
+        }
+    };
+
+    template <class F>
+    static std::exception_ptr attempt(F&& take) {
+        try {
+            take();
+            return nullptr;
+        } catch (...) {
+            return std::current_exception();
+        }
+    }
+
+    held_handler<Handler> handler_;
+    std::exception_ptr error_;
+};
+
+/// Makes an operation and calls `begin(operation)`, unless the handler's context is being destroyed.
+template <class Operation, class Handler, class Begin, class... A>
+void begin_operation(Handler&& handler, Begin&& begin, A&&... arguments) {
+    namespace asio = boost::asio;
+    auto operations = operations_of(asio::get_associated_executor(handler));
+    const auto slot = asio::get_associated_cancellation_slot(handler);
+    const auto operation =
+        std::make_shared<Operation>(std::move(handler), std::forward<A>(arguments)...);
+    if (!operation->enlist(operations)) return;
+    // Before it begins: it may be completed in another thread right then, and the slot used again.
+    if (slot.is_connected()) {
+        auto to = slot;
+        to.assign([weak = std::weak_ptr(operation)](asio::cancellation_type type) {
+            if (type == asio::cancellation_type::none) return;
+            if (const auto still = weak.lock()) still->request_cancel();
+        });
+    }
+    begin(operation);
+}
+
+template <class T>
+struct completion_signature {
+    static_assert(
+        std::is_default_constructible_v<T> && std::is_move_constructible_v<T>,
+        "bulkhead: the result of an operation with a completion token must be default "
+        "constructible, as Asio's handlers take a value beside the exception too: return a "
+        "std::optional of it, or use submit() and future::on_done()");
+    using type = void(std::exception_ptr, T);
+};
+template <>
+struct completion_signature<void> {
+    using type = void(std::exception_ptr);
+};
+
+// ---- async_submit
+
+template <class Handler, class T>
+class submit_operation final : public asio_operation<Handler, T> {
+public:
+    using asio_operation<Handler, T>::asio_operation;
+
+    void begin(future<T> result) {
+        task_ = state_of(result);
+        result.on_done([self = this->shared_from_this()] { self->complete(nullptr); });
+    }
+    void request_cancel() override { task_->request_cancel(); }
+
+private:
+    T take() override { return future<T>(task_).get(); }
+
+    static state_ptr state_of(const future<T>& of) {
+        future_state* const state = shared_state(of);
+        state->add_ref();
+        return state_ptr(state);
+    }
+
+    state_ptr task_;
+};
+
+template <class Core>
+struct initiate_submit {
+    std::shared_ptr<Core> core;
+    task_options options;
+
+    template <class Handler, class F, class... A>
+    void operator()(Handler&& handler, F&& f, A&&... arguments) const {
+        using result =
+            typename decltype(submit_call(*core, when_full::exceed, options, std::forward<F>(f),
+                                          std::forward<A>(arguments)...))::value_type;
+        using value = typename result::value_type;
+        using operation = submit_operation<std::decay_t<Handler>, value>;
+        begin_operation<operation>(
+            std::forward<Handler>(handler), [&](const std::shared_ptr<operation>& one) {
+                result task;
+                try {
+                    task = *submit_call(*core, when_full::exceed, options, std::forward<F>(f),
+                                        std::forward<A>(arguments)...);
+                } catch (...) {
+                    task = result(make_failed_state(std::current_exception()));
+                }
+                one->begin(std::move(task));
+            });
+    }
+};
+
+// ---- async_join
+
+template <class Handler, class Core>
+class join_operation final : public asio_operation<Handler, void>, public idle_watch {
+public:
+    join_operation(Handler&& handler, const std::shared_ptr<Core>& core)
+        : asio_operation<Handler, void>(std::move(handler)), core_(core) {}
+
+    void idle() noexcept override { this->complete(nullptr); }
+    void request_cancel() override {
+        leave();
+        this->complete(
+            std::make_exception_ptr(task_cancelled("bulkhead: waiting for a pool was cancelled")));
+    }
+
+private:
+    void take() override {}
+    void orphan() noexcept override {
+        leave();
+        asio_operation<Handler, void>::orphan();
+    }
+    void leave() {
+        if (const auto core = core_.lock()) unwatch_idle(*core, *this);
+    }
+
+    std::weak_ptr<Core> core_;
+};
+
+template <class Core>
+struct initiate_join {
+    std::shared_ptr<Core> core;
+
+    template <class Handler>
+    void operator()(Handler&& handler) const {
+        using operation = join_operation<std::decay_t<Handler>, Core>;
+        begin_operation<operation>(
+            std::forward<Handler>(handler),
+            [&](const std::shared_ptr<operation>& one) { watch_idle(*core, one); }, core);
+    }
+};
+
+// ---- async_get and async_put
+
+/// A message on its way to a value.
+template <class T>
+class incoming_message {
+public:
+    [[nodiscard]] std::byte* room(std::size_t bytes) {
+        const byte_sink to = message_.sink();
+        return to.room(to.context, bytes);
+    }
+    [[nodiscard]] T take() {
+        if constexpr (travels_as_content<T>) {
+            message_.check();
+            return std::move(message_.value);
+        } else {
+            return decode_message<T>(message_.bytes());
+        }
+    }
+
+private:
+    std::conditional_t<travels_as_content<T>, content_sink<T>, message_buffer> message_;
+};
+
+template <class Handler, class T>
+class line_operation : public asio_operation<Handler, T>, public queue_operation {
+public:
+    line_operation(Handler&& handler, std::shared_ptr<queue_line> line)
+        : asio_operation<Handler, T>(std::move(handler)), line_(std::move(line)) {}
+
+    void request_cancel() final { withdraw(*line_, *this); }
+    void ended(std::exception_ptr error) noexcept final { this->complete(std::move(error)); }
+
+private:
+    void orphan() noexcept final {
+        asio_operation<Handler, T>::orphan();
+        withdraw_and_wait(*line_, *this);
+    }
+
+    std::shared_ptr<queue_line> line_;
+};
+
+template <class Handler, class T>
+class get_operation final : public line_operation<Handler, T> {
+public:
+    using line_operation<Handler, T>::line_operation;
+
+private:
+    std::byte* room(std::size_t bytes) override { return message_.room(bytes); }
+    [[nodiscard]] std::span<const std::byte> message() const override { return {}; }
+    T take() override { return message_.take(); }
+
+    incoming_message<T> message_;
+};
+
+template <class Handler, class T>
+class put_operation final : public line_operation<Handler, void> {
+public:
+    using line_operation<Handler, void>::line_operation;
+
+    void encode(const T& value) { write_message(message_, value); }
+
+private:
+    [[noreturn]] std::byte* room(std::size_t) override { std::terminate(); }
+    [[nodiscard]] std::span<const std::byte> message() const override { return message_.bytes(); }
+    void take() override {}
+
+    message_encoder message_;
+};
+
+template <class T>
+struct initiate_get {
+    queue_core queue;
+
+    template <class Handler>
+    void operator()(Handler&& handler) const {
+        using operation = get_operation<std::decay_t<Handler>, T>;
+        begin_operation<operation>(
+            std::forward<Handler>(handler),
+            [&](const std::shared_ptr<operation>& one) { queue.get_later(one); }, queue.getters());
+    }
+};
+
+template <class T>
+struct initiate_put {
+    queue_core queue;
+
+    template <class Handler, class Value>
+    void operator()(Handler&& handler, Value&& value) const {
+        using operation = put_operation<std::decay_t<Handler>, T>;
+        begin_operation<operation>(
+            std::forward<Handler>(handler),
+            [&](const std::shared_ptr<operation>& one) {
+                try {
+                    one->encode(std::forward<Value>(value));
+                } catch (...) {
+                    one->complete(std::current_exception());
+                    return;
+                }
+                queue.put_later(one);
+            },
+            queue.putters());
+    }
+};
+
+// ---- what the members call
+
+template <class>
+struct asio_bridge {
+    template <class Core, class First, class... A>
+    static auto submit(const std::shared_ptr<Core>& core, First&& first, A&&... rest) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<First>, task_options>) {
+            return split(core, first, std::forward_as_tuple(std::forward<A>(rest)...),
+                         std::make_index_sequence<sizeof...(A) - 1>{});
+        } else {
+            return split(
+                core, task_options{},
+                std::forward_as_tuple(std::forward<First>(first), std::forward<A>(rest)...),
+                std::make_index_sequence<sizeof...(A)>{});
+        }
+    }
+
+    template <class Core, class Token>
+    static auto join(const std::shared_ptr<Core>& core, Token&& token) {
+        return boost::asio::async_initiate<Token, void(std::exception_ptr)>(
+            initiate_join<Core>{core}, token);
+    }
+
+    template <class T, class Token>
+    static auto get(const queue_core& queue, Token&& token) {
+        return boost::asio::async_initiate<Token, typename completion_signature<T>::type>(
+            initiate_get<T>{queue}, token);
+    }
+
+    template <class T, class Value, class Token>
+    static auto put(const queue_core& queue, Value&& value, Token&& token) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<Value>, T>) {
+            return boost::asio::async_initiate<Token, void(std::exception_ptr)>(
+                initiate_put<T>{queue}, token, std::forward<Value>(value));
+        } else {
+            return boost::asio::async_initiate<Token, void(std::exception_ptr)>(
+                initiate_put<T>{queue}, token, T(std::forward<Value>(value)));
+        }
+    }
+
+private:
+    /// The last is the token.
+    template <class Core, class All, std::size_t... I>
+    static auto split(const std::shared_ptr<Core>& core, const task_options& options, All&& all,
+                      std::index_sequence<I...>) {
+        using token = std::tuple_element_t<sizeof...(I), std::remove_cvref_t<All>>;
+        return call(
+            core, options, static_cast<token>(std::get<sizeof...(I)>(all)),
+            static_cast<std::tuple_element_t<I, std::remove_cvref_t<All>>>(std::get<I>(all))...);
+    }
+
+    template <class Core, class Token, class F, class... A>
+    static auto call(const std::shared_ptr<Core>& core, const task_options& options, Token&& token,
+                     F&& f, A&&... arguments) {
+        using result =
+            typename decltype(submit_call(*core, when_full::exceed, options, std::forward<F>(f),
+                                          std::forward<A>(arguments)...))::value_type;
+        using value = typename result::value_type;
+        return boost::asio::async_initiate<Token, typename completion_signature<value>::type>(
+            initiate_submit<Core>{core, options}, token, std::forward<F>(f),
+            std::forward<A>(arguments)...);
+    }
+};
+
+}  // namespace bulkhead::detail
