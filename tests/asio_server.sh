@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# asio_server.sh PROGRAM: starts the service, and sends it lines that crash it or keep it among others
-# that do not, over two connections at once.
+# asio_server.sh PROGRAM: starts the service, and sends it lines that crash it or keep it among
+# others that do not, over two connections at once.
 set -euo pipefail
 
 coproc server { exec "$1"; }

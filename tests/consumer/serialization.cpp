@@ -13,7 +13,7 @@ private:
     friend class boost::serialization::access;
     template <class Archive>
     void serialize(Archive& archive, unsigned) {
-        archive & x_;
+        archive& x_;
     }
     int x_ = 0;
 };

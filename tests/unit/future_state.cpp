@@ -26,6 +26,7 @@ public:
     [[nodiscard]] bool failed() const override { return false; }
     [[nodiscard]] bool cancelled() const override { return false; }
     bool cancel() override { return false; }
+    void request_cancel() override {}
     void abandon() override {}
     void take(result_reader, void*) override {}
     void end() { finish(); }

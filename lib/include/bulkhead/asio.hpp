@@ -11,38 +11,41 @@
 /// }
 /// @endcode
 ///
-/// Tokens. Any: a callback, use_future, use_awaitable, deferred, ...; the last argument. The signature is
-/// `void(std::exception_ptr, T)`, or `void(std::exception_ptr)` without a result. T is made by its default
-/// constructor when there is an exception. A token that begins later (use_awaitable, deferred) keeps
-/// copies of function and arguments; what it begins after the pool's end completes with pool_closed.
-/// GCC 12 destroys a braced temporary within a co_await expression twice: give task_options a name before.
+/// Tokens. Any: a callback, use_future, use_awaitable, deferred, ...; the last argument. The
+/// signature is `void(std::exception_ptr, T)`, or `void(std::exception_ptr)` without a result. T is
+/// made by its default constructor when there is an exception. A token that begins later
+/// (use_awaitable, deferred) keeps copies of function and arguments; what it begins after the
+/// pool's end completes with pool_closed. GCC 12 destroys a braced temporary within a co_await
+/// expression twice: give task_options a name before.
 ///
-/// Handlers. Called exactly once, by way of boost::asio::post() to the handler's associated executor
-/// (else system_executor), never within the initiating function; until then that executor has
-/// outstanding work, so that io_context::run() does not return. Results are decoded there. The handler
-/// waits in memory of its associated allocator. A handler whose context is destroyed first is destroyed
-/// with it and not called; its task goes on, its get or put is withdrawn.
+/// Handlers. Called exactly once, by way of boost::asio::post() to the handler's associated
+/// executor (else system_executor), never within the initiating function; until then that executor
+/// has outstanding work, so that io_context::run() does not return. Results are decoded there. The
+/// handler waits in memory of its associated allocator. A handler whose context is destroyed first
+/// is destroyed with it and not called; its task goes on, its get or put is withdrawn.
 ///
-/// Errors. None is thrown by the initiating function, except std::bad_alloc and by tokens: pool_closed,
-/// pool_broken, codec_error, std::length_error, queue_closed, and all that future::get() throws, go to the
-/// handler.
+/// Errors. None is thrown by the initiating function, except std::bad_alloc and by tokens:
+/// pool_closed, pool_broken, codec_error, std::length_error, queue_closed, and all that
+/// future::get() throws, go to the handler.
 ///
-/// Waiting. The initiating thread never waits: where submit() and put() would wait for room, the operation
-/// does. A task is queued also beyond backlog_max: who starts many at once bounds their number.
+/// Waiting. The initiating thread never waits: where submit() and put() would wait for room, the
+/// operation does. A task is queued also beyond backlog_max: who starts many at once bounds their
+/// number.
 ///
 /// Cancellation. Any type of it, through the handler's slot:
-/// - async_submit: as future::cancel(), without waiting. A queued task never runs; one that runs in a
-///   process_pool is killed with its worker; the completion, once that is so, is task_cancelled. In a
-///   thread_pool a running task gets a stop request, and its end, whatever it is, is the completion.
-/// - async_get, async_put: task_cancelled, and no message has been taken or put; or, if it was too late for
-///   that, the operation's success. No message is lost in between.
+/// - async_submit: as future::cancel(), without waiting. A queued task never runs; one that runs in
+///   a process_pool is killed with its worker; the completion, once that is so, is task_cancelled.
+///   In a thread_pool a running task gets a stop request, and its end, whatever it is, is the
+///   completion.
+/// - async_get, async_put: task_cancelled, and no message has been taken or put; or, if it was too
+///   late for that, the operation's success. No message is lost in between.
 /// - async_join: task_cancelled; the tasks go on.
 ///
-/// Queues. Gets begun by one handle and its copies in this process are served in their order, and so are
-/// puts: a large message that waits for room holds up those behind it. Pending operations keep the queue
-/// alive, when the last handle is gone too. While there are any, a thread of the library waits for each
-/// side of such a queue; 200 ms after, it is gone. A message that was taken for a handler whose context is
-/// destroyed before it is called is lost with it.
+/// Queues. Gets begun by one handle and its copies in this process are served in their order, and
+/// so are puts: a large message that waits for room holds up those behind it. Pending operations
+/// keep the queue alive, when the last handle is gone too. While there are any, a thread of the
+/// library waits for each side of such a queue; 200 ms after, it is gone. A message that was taken
+/// for a handler whose context is destroyed before it is called is lost with it.
 #pragma once
 
 #include <bulkhead/detail/idle_watch.hpp>
@@ -106,7 +109,8 @@ std::shared_ptr<pending_operations> operations_of(const Executor& executor) {
     }
 }
 
-/// A handler that waits, in memory from its associated allocator, with its executor's outstanding work.
+/// A handler that waits, in memory from its associated allocator, with its executor's outstanding
+/// work.
 template <class Handler>
 class held_handler {
     using executor = boost::asio::associated_executor_t<Handler>;
@@ -213,7 +217,8 @@ private:
     std::exception_ptr error_;
 };
 
-/// Makes an operation and calls `begin(operation)`, unless the handler's context is being destroyed.
+/// Makes an operation and calls `begin(operation)`, unless the handler's context is being
+/// destroyed.
 template <class Operation, class Handler, class Begin, class... A>
 void begin_operation(Handler&& handler, Begin&& begin, A&&... arguments) {
     namespace asio = boost::asio;

@@ -98,8 +98,8 @@ public:
     }
 
     /// `async_submit(f, args..., token)` and `async_submit(task_options, f, args..., token)`: as
-    /// submit(), and the result goes to a completion token of Asio. See bulkhead/asio.hpp, which must
-    /// be included.
+    /// submit(), and the result goes to a completion token of Asio. See bulkhead/asio.hpp, which
+    /// must be included.
     template <class... CallAndToken>
     requires(sizeof...(CallAndToken) >= 2)
     auto async_submit(CallAndToken&&... call_and_token) {

@@ -299,8 +299,9 @@ public:
             borrow_until(detail::deadline_after(limit), true));
     }
 
-    /// As get() and put(), and the result goes to a completion token of Asio: void(std::exception_ptr, T)
-    /// and void(std::exception_ptr). See bulkhead/asio.hpp, which must be included.
+    /// As get() and put(), and the result goes to a completion token of Asio:
+    /// void(std::exception_ptr, T) and void(std::exception_ptr). See bulkhead/asio.hpp, which must
+    /// be included.
     template <class Token>
     auto async_get(Token&& token) const {
         return detail::with_asio<Token>::bridge::template get<T>(core_, std::forward<Token>(token));

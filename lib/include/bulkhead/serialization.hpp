@@ -1,7 +1,8 @@
 /// @file
-/// Classes with a Boost.Serialization `serialize` as arguments, results and messages. An opt-in header:
-/// include it in the header that defines such a class, so that codec<T> is the same in every source
-/// file of the program (a file that does not see it would encode the class in another way).
+/// Classes with a Boost.Serialization `serialize` as arguments, results and messages. An opt-in
+/// header: include it in the header that defines such a class, so that codec<T> is the same in
+/// every source file of the program (a file that does not see it would encode the class in another
+/// way).
 /// @code
 /// #include <bulkhead/serialization.hpp>
 /// class account {
@@ -11,32 +12,33 @@
 ///     ...
 /// };
 /// @endcode
-/// Boost.Serialization is a library to link with. CMake:
-/// `find_package(bulkhead CONFIG REQUIRED COMPONENTS serialization)` and
-/// `target_link_libraries(app PRIVATE bulkhead::serialization)`; by hand: -lboost_serialization.
+/// Boost.Serialization is a library to link with. CMake: `find_package(bulkhead CONFIG REQUIRED
+/// COMPONENTS serialization)` and `target_link_libraries(app PRIVATE bulkhead::serialization)`; by
+/// hand: -lboost_serialization.
 ///
-/// Which classes. One with a member `serialize` of its own, public or private with
-/// `friend class boost::serialization::access` (a private one in a `final` class is not seen); or with a
-/// function `serialize(Archive&, T&, unsigned)` in its own namespace or in boost::serialization, declared
+/// Which classes. One with a member `serialize` of its own, public or private with `friend class
+/// boost::serialization::access` (a private one in a `final` class is not seen); or with a function
+/// `serialize(Archive&, T&, unsigned)` in its own namespace or in boost::serialization, declared
 /// before the class is first used as an argument or result. The SPLIT macros make the same. A class
-/// without a default constructor needs save_construct_data and load_construct_data overloads, as for
-/// pointers.
+/// without a default constructor needs save_construct_data and load_construct_data overloads, as
+/// for pointers.
 ///
-/// Precedence. A specialisation of codec<T> is used before `serialize`; a member `serialize` before all
-/// ways of codec.hpp, also where T is a plain aggregate or trivially copyable; a function before that for
-/// aggregates only. So what codec.hpp covers of the standard library stays with it, whatever of
-/// boost/serialization/ is included, and uses `serialize` for its elements. A partial specialisation of
-/// codec that also fits is ambiguous.
+/// Precedence. A specialisation of codec<T> is used before `serialize`; a member `serialize` before
+/// all ways of codec.hpp, also where T is a plain aggregate or trivially copyable; a function
+/// before that for aggregates only. So what codec.hpp covers of the standard library stays with it,
+/// whatever of boost/serialization/ is included, and uses `serialize` for its elements. A partial
+/// specialisation of codec that also fits is ambiguous.
 ///
-/// Bytes. A binary archive without header for each value: native, for processes of one build. Objects
-/// behind pointers are tracked within one value, not from one to the next.
+/// Bytes. A binary archive without header for each value: native, for processes of one build.
+/// Objects behind pointers are tracked within one value, not from one to the next.
 ///
-/// Errors. What an archive refuses (truncated bytes, a class that was not exported) is codec_error, and so
-/// is a length of a string or container that the bytes left cannot hold. What `serialize` itself throws
-/// passes through. Not all corrupted bytes are found out: a container may be given one element for each
-/// byte left, whatever an element's size; a `serialize` that reads a length of its own must check it; and the
-/// id of a tracked object behind a pointer may lead to an object of another type. So classes with pointers
-/// are for processes that are trusted: let what a hostile one may send go by codec.hpp's own ways.
+/// Errors. What an archive refuses (truncated bytes, a class that was not exported) is codec_error,
+/// and so is a length of a string or container that the bytes left cannot hold. What `serialize`
+/// itself throws passes through. Not all corrupted bytes are found out: a container may be given
+/// one element for each byte left, whatever an element's size; a `serialize` that reads a length of
+/// its own must check it; and the id of a tracked object behind a pointer may lead to an object of
+/// another type. So classes with pointers are for processes that are trusted: let what a hostile
+/// one may send go by codec.hpp's own ways.
 #pragma once
 
 #include <bulkhead/codec.hpp>

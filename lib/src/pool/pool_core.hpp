@@ -47,7 +47,7 @@ public:
                      when_full full);
     [[nodiscard]] bool is_running(const remote_task& task) const;
     bool cancel(remote_task& task);
-    /// cancel() without the wait. Whether the task is cancelled or its worker is being killed for it.
+    /// cancel() without the wait. Whether the task is cancelled, or its worker being killed for it.
     bool request_cancel(remote_task& task);
     void abandon(remote_task& task);
     void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;

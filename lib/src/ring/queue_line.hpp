@@ -1,13 +1,13 @@
-// Gets or puts of one queue that wait in this process, in the order in which they came, and the thread
-// that performs them one by one. It comes with the first operation and ends when it has had nothing to do
-// for a while: who awaits one message after the other pays for one thread. What completing means is left
-// to the operations.
+// Gets or puts of one queue that wait in this process, in the order in which they came, and the
+// thread that performs them one by one. It comes with the first operation and ends when it has had
+// nothing to do for a while: who awaits one message after the other pays for one thread. What an
+// end means is left to the operations.
 //
 // An operation:  waiting -> at work -> ended      by the thread
 //                waiting -> ended                 by who withdraws it
-// One that is withdrawn while it is at work ends by the thread, which looks at the mark before it takes a
-// message: a message that was taken has an operation that says so. The thread holds the queue only for
-// the operation at work, and lets go of it before that is told its end.
+// One that is withdrawn while it is at work ends by the thread, which looks at the mark before it
+// takes a message: a message that was taken has an operation that says so. The thread holds the
+// queue only for the operation at work, and lets go of it before that is told its end.
 #pragma once
 
 #include <bulkhead/detail/queue_core.hpp>

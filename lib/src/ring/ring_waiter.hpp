@@ -34,8 +34,8 @@ struct spin_habit {
 /// changes, then sleeping. Ends after an attempt that was made at the deadline or later.
 class ring_waiter {
 public:
-    /// `watched`: the other side's position. `interrupted`: once set, it pauses no more; who sets it
-    /// wakes the channel after.
+    /// `watched`: the other side's position. `interrupted`: once set, it pauses no more; who sets
+    /// it wakes the channel after.
     ring_waiter(const std::atomic<std::uint64_t>& watched, spin_habit& habit,
                 detail::deadline until, const std::atomic<bool>* interrupted = nullptr)
         : watched_(watched),
@@ -74,8 +74,8 @@ public:
     [[nodiscard]] bool sleeps_next() const noexcept { return !late_ && !spins_next(); }
 
 private:
-    /// Sequentially consistent, as its setter: after enlist() either this sees it, or the wake-up comes
-    /// after the ticket.
+    /// Sequentially consistent, as its setter: after enlist() either this sees it, or the wake-up
+    /// comes after the ticket.
     [[nodiscard]] bool is_interrupted() const noexcept {
         return interrupted_ != nullptr && interrupted_->load();
     }

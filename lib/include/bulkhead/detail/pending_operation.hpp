@@ -1,5 +1,6 @@
 /// @file
-/// An operation that another thread completes on behalf of a context: one that may be destroyed first.
+/// An operation that another thread completes on behalf of a context: one that may be destroyed
+/// first.
 #pragma once
 
 #include <exception>
@@ -25,8 +26,9 @@ private:
     std::list<std::shared_ptr<pending_operation>> waiting_;
 };
 
-/// Invariant: enters the list of its context once, and leaves it once: by complete(), which posts under
-/// the list's lock and so while the context exists, or by close(). Whoever takes it out has its handler.
+/// Invariant: enters the list of its context once, and leaves it once: by complete(), which posts
+/// under the list's lock and so while the context exists, or by close(). Whoever takes it out has
+/// its handler.
 class pending_operation : public std::enable_shared_from_this<pending_operation> {
 public:
     pending_operation() = default;
@@ -40,8 +42,8 @@ public:
     void complete(std::exception_ptr error) noexcept;
 
 protected:
-    /// Hands the completion to the handler's executor, for later. `error` is what became of it, nullptr:
-    /// it went well, or its result knows.
+    /// Hands the completion to the handler's executor, for later. `error` is what became of it,
+    /// nullptr: it went well, or its result knows.
     virtual void post(std::exception_ptr error) = 0;
     /// Destroys the handler, and lets go of what it waits for.
     virtual void orphan() noexcept = 0;

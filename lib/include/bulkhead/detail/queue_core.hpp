@@ -76,8 +76,8 @@ public:
     /// False when there was no room in time.
     bool lend(std::size_t bytes, deadline until, queue_hold& to) const;
     received borrow(deadline until, queue_hold& to) const;
-    /// The operation waits in line with those of the other handles in this process that are copies of
-    /// this one, first come, first served; see queue_operation. They keep the queue mapped meanwhile.
+    /// The operation waits in line with those of this handle's copies in this process, first come,
+    /// first served; see queue_operation. It keeps the queue mapped meanwhile.
     void get_later(std::shared_ptr<queue_operation> operation) const;
     void put_later(std::shared_ptr<queue_operation> operation) const;
     [[nodiscard]] const std::shared_ptr<queue_line>& getters() const;

@@ -6,7 +6,8 @@
 
 namespace bulkhead::detail {
 
-/// exceed: it is queued all the same, for callers who may not wait and whom the result keeps waiting.
+/// exceed: it is queued all the same, for callers who may not wait and whom the result keeps
+/// waiting.
 enum class when_full : std::uint8_t { wait, refuse, exceed };
 
 }  // namespace bulkhead::detail
