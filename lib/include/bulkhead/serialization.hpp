@@ -24,8 +24,8 @@
 /// for pointers.
 ///
 /// Precedence. A specialisation of codec<T> is used before `serialize`; a member `serialize` before
-/// all ways of codec.hpp, also where T is a plain aggregate or trivially copyable; a function
-/// before that for aggregates only. So what codec.hpp covers of the standard library stays with it,
+/// all ways of codec.hpp, also where T is a plain aggregate or trivially copyable; a function only
+/// before the way of plain aggregates, field by field. So what codec.hpp covers of the standard library stays with it,
 /// whatever of boost/serialization/ is included, and uses `serialize` for its elements. A partial
 /// specialisation of codec that also fits is ambiguous.
 ///
