@@ -4,7 +4,6 @@
 
 #include <cstdlib>
 #include <iostream>
-#include <numeric>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -15,8 +14,7 @@ struct picture {
     std::vector<unsigned char> gray{};
 };
 
-/// A "P5" file of Netpbm.
-picture decode(const std::string& file) {
+picture decode(const std::string& file) {  // "P5" of Netpbm
     std::istringstream in(file);
     std::string magic;
     std::size_t white = 0;
@@ -32,12 +30,12 @@ picture decode(const std::string& file) {
 /// How bright it is on average, of every second pixel in each direction.
 unsigned brightness_of_thumbnail(const std::string& file) {
     const picture whole = decode(file);
-    std::vector<unsigned> small;
+    unsigned sum = 0, count = 0;
     for (std::size_t y = 0; y < whole.height; y += 2) {
-        for (std::size_t x = 0; x < whole.width; x += 2)
-            small.push_back(whole.gray[y * whole.width + x]);
+        for (std::size_t x = 0; x < whole.width; x += 2, ++count)
+            sum += whole.gray[y * whole.width + x];
     }
-    return std::accumulate(small.begin(), small.end(), 0U) / static_cast<unsigned>(small.size());
+    return sum / count;
 }
 
 int main(int argc, char** argv) {

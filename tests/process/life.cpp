@@ -229,6 +229,16 @@ BOOST_AUTO_TEST_CASE(waiting_for_the_pool_from_its_own_callback_is_refused) {
     until([&] { return refused == 2; });
 }
 
+BOOST_AUTO_TEST_CASE(pools_nested_too_deep_are_refused_and_leave_nothing) {
+    process_pool pool(1);
+    const auto refusal = error_of<std::runtime_error>(pool.submit(nested, 5));
+    BOOST_TEST(contains(refusal.what(), "nesting_max allows 4 levels"), refusal.what());
+    const auto none_in_it = [] { process_pool({.workers = 1, .nesting_max = 1}); };
+    BOOST_CHECK_THROW(pool.submit(none_in_it).get(), std::runtime_error);
+    process_pool deeper({.workers = 1, .nesting_max = 0});
+    BOOST_TEST(deeper.submit(square, 3).get() == 9);
+}
+
 BOOST_AUTO_TEST_CASE(pools_inside_tasks_three_deep_work_and_vanish) {
     process_pool pool(1);
     const auto pids = pool.submit(nested, 3).get();

@@ -109,6 +109,9 @@ struct process_pool_options {
     /// worker_group_extra_bytes for the pool's own. At that limit the worker is killed: worker_crashed, with
     /// crash_cause::memory_limit. The groups are removed with the workers, also when this program is killed.
     std::string worker_cgroup{};
+    /// Of pools within tasks of pools (or in a `process`): so many levels, this one included; a deeper pool is a usage_error, so that
+    /// a task that makes a pool for itself cannot go on for ever. 0: no bound.
+    unsigned nesting_max = 4;
 };
 
 inline constexpr std::size_t spare_workers_max = 64;
