@@ -98,6 +98,19 @@ BOOST_AUTO_TEST_CASE(a_worker_keeps_globals_between_its_tasks_and_shares_none_wi
     BOOST_TEST(global == 0);
 }
 
+template <bulkhead::task_executor Pool>
+int sum_of_squares(Pool&& pool) {
+    int sum = 0;
+    for (const int y : pool.map(square, std::vector<int>{1, 2, 3})) sum += y;
+    return sum + pool.submit(square, 4).get();
+}
+
+BOOST_AUTO_TEST_CASE(code_over_an_executor_runs_in_processes_and_in_threads) {
+    static_assert(!bulkhead::task_executor<std::vector<int>>);
+    BOOST_TEST(sum_of_squares(process_pool(2)) == 30);
+    BOOST_TEST(sum_of_squares(bulkhead::thread_pool(2)) == 30);
+}
+
 BOOST_AUTO_TEST_CASE(many_different_tasks_are_told_apart) {
     process_pool pool(2);
     const auto run = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {

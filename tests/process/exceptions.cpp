@@ -29,6 +29,20 @@ public:
     [[nodiscard]] const char* what() const noexcept override { return "bare"; }
 };
 
+class bad_line : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+class worse_line : public bad_line {
+public:
+    using bad_line::bad_line;
+};
+struct bad_pixel {
+    int x;
+    int y;
+    std::string color;
+};
+
 template <class E>
 [[noreturn]] void throw_it(const std::string& text) {
     throw E(text);
@@ -58,6 +72,9 @@ void check_standard(process_pool& pool, const std::string& type_name) {
 }
 
 }  // namespace
+
+BULKHEAD_EXCEPTION(bad_line);
+BULKHEAD_EXCEPTION(bad_pixel);
 
 BOOST_FIXTURE_TEST_SUITE(exceptions, scene)
 
@@ -194,6 +211,46 @@ BOOST_AUTO_TEST_CASE(a_relayed_exception_keeps_its_first_type_name) {
         BOOST_TEST(contains(dynamic_cast<const remote_info&>(e).type_name(), "own_error"));
         BOOST_TEST(!contains(dynamic_cast<const remote_info&>(e).type_name(), "remote"));
     }
+}
+
+BOOST_AUTO_TEST_CASE(registered_types_arrive_as_themselves) {
+    process_pool pool(1);
+    try {
+        pool.submit(task_options{.name = "reader"}, throw_it<bad_line>, "line 7").get();
+        BOOST_ERROR("nothing was thrown");
+    } catch (const bad_line& e) {
+        BOOST_TEST(e.what() == "line 7");
+        const auto* info = dynamic_cast<const remote_info*>(&e);
+        BOOST_REQUIRE(info != nullptr);
+        BOOST_TEST(info->task_name() == "reader");
+        BOOST_TEST(contains(info->type_name(), "bad_line"));
+    }
+    BOOST_CHECK_THROW(pool.submit(throw_it<bad_line>, "x").get(), std::runtime_error);
+    // Neither derived from a standard one nor made from a text.
+    try {
+        pool.submit([] { throw bad_pixel{3, 4, "blue"}; }).get();
+        BOOST_ERROR("nothing was thrown");
+    } catch (const bad_pixel& e) {
+        BOOST_TEST(e.x == 3);
+        BOOST_TEST(e.y == 4);
+        BOOST_TEST(e.color == "blue");
+    }
+    // A type that derives from it is not it.
+    BOOST_CHECK_THROW(pool.submit([] { throw worse_line("y"); }).get(), remote_info);
+    const auto nested = [] {
+        process_pool inner(1);
+        inner.submit(throw_it<bad_line>, "deep").get();
+    };
+    BOOST_CHECK_THROW(pool.submit(nested).get(), bad_line);
+}
+
+BOOST_AUTO_TEST_CASE(the_librarys_own_errors_are_caught_as_such) {
+    process_pool pool(1);
+    BOOST_CHECK_THROW(pool.submit(throw_it<bulkhead::error>, "a").get(), bulkhead::error);
+    BOOST_CHECK_THROW(pool.submit(throw_it<bulkhead::map_damaged>, "a").get(),
+                      bulkhead::map_damaged);
+    BOOST_CHECK_THROW(pool.submit(throw_it<bulkhead::barrier_broken>, "a").get(),
+                      bulkhead::barrier_broken);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -7,6 +7,7 @@
 #include <bulkhead/condition_variable.hpp>
 #include <bulkhead/error.hpp>
 #include <bulkhead/event.hpp>
+#include <bulkhead/exception.hpp>
 #include <bulkhead/future.hpp>
 #include <bulkhead/guarded.hpp>
 #include <bulkhead/init.hpp>
@@ -21,5 +22,6 @@
 #include <bulkhead/shared_map.hpp>
 #include <bulkhead/shared_mutex.hpp>
 #include <bulkhead/shared_value.hpp>
+#include <bulkhead/task_executor.hpp>
 #include <bulkhead/thread_pool.hpp>
 #include <bulkhead/wait.hpp>

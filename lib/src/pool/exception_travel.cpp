@@ -2,6 +2,7 @@
 #include "pool/exception_travel.hpp"
 
 #include <bulkhead/detail/task_encoder.hpp>
+#include <bulkhead/exception.hpp>
 
 #include <any>
 #include <array>
@@ -10,16 +11,20 @@
 #include <functional>
 #include <future>
 #include <ios>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <regex>
 #include <stdexcept>
+#include <string_view>
 #include <system_error>
 #include <tuple>
 #include <typeinfo>
 #include <unistd.h>
 #include <variant>
+#include <vector>
 
 namespace bulkhead::detail {
 namespace {
@@ -56,6 +61,25 @@ struct wire_exception {
     wire_code code;
     std::string path1;
     std::string path2;
+    std::string own_type;  // mangled, of a BULKHEAD_EXCEPTION; empty: none
+    std::vector<std::byte> own;
+};
+
+/// The program's own types by their mangled names.
+struct registry {
+    std::mutex lock;  // libraries may be loaded, and register theirs, at any time
+    std::map<std::string, registered_exception, std::less<>> types;
+
+    static registry& instance() {
+        static auto& all = *new registry;  // used by constructors of globals, in any order
+        return all;
+    }
+    [[nodiscard]] static std::optional<registered_exception> find(std::string_view type) {
+        registry& all = instance();
+        const std::lock_guard guard(all.lock);
+        const auto found = all.types.find(type);
+        return found == all.types.end() ? std::nullopt : std::optional(found->second);
+    }
 };
 
 /// The standard type made anew, with the message it had.
@@ -145,11 +169,12 @@ using table =
     type_table<std::filesystem::filesystem_error, std::ios_base::failure, std::system_error,
                std::regex_error, std::overflow_error, std::underflow_error, std::range_error,
                queue_closed, queue_timeout, codec_error, usage_error, pool_closed, pool_broken,
-               task_cancelled, std::runtime_error, std::future_error, std::invalid_argument,
-               std::domain_error, std::length_error, std::out_of_range, std::logic_error,
-               std::bad_array_new_length, std::bad_alloc, std::bad_any_cast, std::bad_cast,
-               std::bad_typeid, std::bad_optional_access, std::bad_variant_access,
-               std::bad_function_call, std::bad_weak_ptr, std::bad_exception, std::exception>;
+               task_cancelled, wait_timeout, barrier_broken, map_damaged, error, std::runtime_error,
+               std::future_error, std::invalid_argument, std::domain_error, std::length_error,
+               std::out_of_range, std::logic_error, std::bad_array_new_length, std::bad_alloc,
+               std::bad_any_cast, std::bad_cast, std::bad_typeid, std::bad_optional_access,
+               std::bad_variant_access, std::bad_function_call, std::bad_weak_ptr,
+               std::bad_exception, std::exception>;
 
 std::string demangled(const std::type_info* type) {
     if (type == nullptr) return "an unknown type";
@@ -168,7 +193,15 @@ std::string demangled(const std::type_info* type) {
 wire_exception describe_current() {
     wire_exception e;
     e.type = table::size;
-    e.type_name = demangled(abi::__cxa_current_exception_type());
+    const std::type_info* const type = abi::__cxa_current_exception_type();
+    e.type_name = demangled(type);
+    const auto own = type != nullptr ? registry::find(type->name()) : std::nullopt;
+    if (own && *own->type == *type) {  // types of unnamed namespaces may share a name
+        task_encoder content;
+        own->encode_current(content);
+        e.own_type = type->name();
+        e.own.assign(content.bytes().begin(), content.bytes().end());
+    }
     try {
         throw;
     } catch (const std::exception& thrown) {
@@ -188,11 +221,22 @@ wire_exception describe_current() {
 
 [[noreturn]] void rethrow(const wire_exception& e, pid_t pid, const std::string& task_name) {
     remote_info info(e.type_name, e.message, pid, task_name);
+    if (const auto own = registry::find(e.own_type)) {
+        decoder in(e.own);
+        own->rethrow(in, std::move(info));
+    }
     if (e.type < table::size) table::rethrow(e, std::move(info));
     throw remote_error(std::move(info));
 }
 
 }  // namespace
+
+bool register_exception(const registered_exception& how) {
+    registry& all = registry::instance();
+    const std::lock_guard guard(all.lock);
+    all.types.emplace(how.type->name(), how);
+    return true;
+}
 
 void encode_current_exception(encoder& out) { out.write(describe_current()); }
 
