@@ -72,7 +72,7 @@ void check_slow_ones_hold_nobody_up(const scene& at) {
 template <class Pool>
 void check_lookahead_and_infinite_input() {
     Pool pool(2);
-    for (const std::size_t chunk : {0, 1, 4, 50}) {
+    for (const auto chunk : {std::size_t{0}, std::size_t{1}, std::size_t{4}, std::size_t{50}}) {
         int taken = 0;
         auto input = std::views::iota(0) | std::views::transform([&](int i) {
                          taken = i + 1;
