@@ -6,8 +6,12 @@
 #include <boost/interprocess/ipc/message_queue.hpp>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <fcntl.h>
 #include <stdexcept>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <vector>
 
 namespace bulkhead::tools {
@@ -19,10 +23,15 @@ using clock = std::chrono::steady_clock;
 /// Between tries, from the first to the longest: each doubles the one before.
 constexpr std::chrono::milliseconds first_nap{1};
 constexpr std::chrono::milliseconds longest_nap{16};
+/// A queue is made in microseconds, or its maker is not there any more.
+constexpr std::chrono::seconds making_takes_max{2};
+/// What managed_open_or_create_impl of Boost 1.81 has as the first word of a segment that is complete.
+constexpr std::uint32_t initialised = 2;
 
 class stock_queue {
 public:
-    explicit stock_queue(std::string name) : name_(std::move(name)) {
+    stock_queue(std::string name, const idle_timer& idle) : name_(std::move(name)) {
+        await_its_making(idle);
         queue_ = guarded("cannot be opened", [&] {
             return std::make_unique<ipc::message_queue>(ipc::open_only, name_.c_str());
         });
@@ -47,6 +56,30 @@ public:
     }
 
 private:
+    /// Boost itself would wait five minutes for a maker that may have died half-way, and hear of no signal.
+    void await_its_making(const idle_timer& idle) const {
+        const auto give_up = clock::now() + making_takes_max;
+        while (!is_made()) {
+            idle.check("the maker of", name_);
+            if (clock::now() >= give_up) {
+                throw std::runtime_error("the message_queue '" + name_ +
+                                         "' was never finished by its maker: it has to be removed "
+                                         "and made anew");
+            }
+            (void)wait_for(-1, 0, longest_nap);
+        }
+    }
+
+    /// Also when it is not there, which is told by opening it.
+    [[nodiscard]] bool is_made() const {
+        const int fd = ::shm_open(("/" + name_).c_str(), O_RDONLY | O_CLOEXEC, 0);
+        if (fd < 0) return true;
+        std::uint32_t state = 0;
+        const bool read = ::pread(fd, &state, sizeof state, 0) == sizeof state;
+        ::close(fd);
+        return read && state == initialised;
+    }
+
     template <class Body>
     auto guarded(const char* what, const Body& body) const -> decltype(body()) {
         try {
@@ -81,7 +114,8 @@ bool try_until(detail::deadline until, const Try& attempt) {
 
 class stock_sink final : public message_sink {
 public:
-    explicit stock_sink(const std::string& name) : queue_(name) {}
+    explicit stock_sink(const stream_options& options)
+        : queue_(options.queue, idle_timer(options.timeout)) {}
 
     [[nodiscard]] std::size_t message_bytes_max() const override {
         return queue_.message_bytes_max();
@@ -100,14 +134,14 @@ private:
 
 class stock_source final : public message_source {
 public:
-    explicit stock_source(const std::string& name)
-        : queue_(name), buffer_(queue_.message_bytes_max()) {}
+    explicit stock_source(const stream_options& options)
+        : queue_(options.queue, idle_timer(options.timeout)), buffer_(queue_.message_bytes_max()) {}
 
     received take(detail::byte_sink to, std::size_t count_max, detail::deadline until,
                   std::size_t& count) override {
         count = 0;
         const bool any = try_until(until, [&] { return has_one(); });
-        while (any && count != count_max && has_one()) {
+        while (any && count != count_max && has_another()) {
             std::byte* const room = to.room(to.context, bytes_);
             if (room == nullptr) break;  // it goes first in the next batch
             std::memcpy(room, buffer_.data(), bytes_);
@@ -123,6 +157,14 @@ private:
         held_ = held_ || queue_.try_get(buffer_, bytes_);
         return held_;
     }
+    /// What goes wrong behind a message is told by the next attempt: the message is given first.
+    bool has_another() noexcept {
+        try {
+            return has_one();
+        } catch (...) {
+            return false;
+        }
+    }
 
     stock_queue queue_;
     std::vector<std::byte> buffer_;
@@ -133,11 +175,11 @@ private:
 }  // namespace
 
 std::unique_ptr<message_sink> open_boost_sink(const stream_options& options) {
-    return std::make_unique<stock_sink>(options.queue);
+    return std::make_unique<stock_sink>(options);
 }
 
 std::unique_ptr<message_source> open_boost_source(const stream_options& options) {
-    return std::make_unique<stock_source>(options.queue);
+    return std::make_unique<stock_source>(options);
 }
 
 }  // namespace bulkhead::tools

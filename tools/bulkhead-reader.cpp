@@ -78,14 +78,17 @@ public:
         used_ = written_ = 0;
     }
 
-    /// What has been taken is not lost by a signal, unless nobody reads it.
-    void flush_after_signal() {
+    /// What has been taken is not lost by a signal or an error, unless nobody reads it.
+    void flush_at_the_end() {
         pollfd out{STDOUT_FILENO, POLLOUT, 0};
         const auto until = std::chrono::steady_clock::now() + last_write_within;
         while (written_ != used_) {
             const auto left = std::chrono::ceil<std::chrono::milliseconds>(
                 until - std::chrono::steady_clock::now());
-            if (left.count() <= 0 || ::poll(&out, 1, static_cast<int>(left.count())) <= 0) {
+            const int ready =
+                left.count() <= 0 ? 0 : ::poll(&out, 1, static_cast<int>(left.count()));
+            if (ready < 0 && errno == EINTR) continue;
+            if (ready <= 0) {
                 throw std::runtime_error(std::to_string(used_ - written_) +
                                          " bytes taken from the queue are lost: nobody reads them");
             }
@@ -169,14 +172,24 @@ public:
         try {
             copy();
         } catch (const stopped& by) {
-            if (by.signal() == SIGPIPE) throw;
-            if (from_->holds_one()) (void)take(bulkhead::detail::wait_not_at_all, 1);
-            output_.flush_after_signal();
+            if (by.signal() != SIGPIPE) print_what_was_taken();
+            throw;
+        } catch (...) {
+            print_what_was_taken();
             throw;
         }
     }
 
 private:
+    void print_what_was_taken() noexcept {
+        try {
+            if (from_->holds_one()) (void)take(bulkhead::detail::wait_not_at_all, 1);
+            output_.flush_at_the_end();
+        } catch (const std::exception& failure) {
+            std::fprintf(stderr, "%s: %s\n", program.name, failure.what());
+        }
+    }
+
     void copy() {
         idle_timer idle(options_.timeout);
         bool ended = false;

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,8 +39,8 @@ constexpr std::chrono::milliseconds growth_poll_interval{50};
 class input {
 public:
     /// `follow`: the end of a regular file is not its end.
-    input(const std::string& file, bool follow)
-        : name_(file == "-" ? "standard input" : file), follow_(follow) {
+    input(const std::string& file, bool follow, const stream_options& options)
+        : name_(file == "-" ? "standard input" : file), follow_(follow), options_(options) {
         if (file != "-") fd_ = owned_ = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
         if (fd_ < 0) fail("cannot open ");
         struct stat about {};
@@ -53,8 +54,9 @@ public:
 
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
-    /// How many bytes it read; 0 at the end.
-    std::size_t read(std::span<std::byte> to) const {
+    /// How many bytes it read; 0 at the end. nullopt: the file has been cut, and what comes is a new beginning.
+    std::optional<std::size_t> read(std::span<std::byte> to) const {
+        const idle_timer idle(options_.timeout);
         for (;;) {
             // A regular file never keeps one waiting.
             while (!is_regular_ && !wait_for(fd_, POLLIN, std::chrono::hours(1))) {
@@ -62,7 +64,7 @@ public:
             check_stop_signals();
             const ssize_t got = ::read(fd_, to.data(), to.size());
             if (got == 0 && follow_ && is_regular_) {
-                await_growth();
+                if (!await_growth(idle)) return std::nullopt;
                 continue;
             }
             if (got >= 0) return static_cast<std::size_t>(got);
@@ -71,16 +73,19 @@ public:
     }
 
 private:
-    void await_growth() const {
+    /// False when it has been cut.
+    bool await_growth(const idle_timer& idle) const {
         struct stat about {};
         const ::off_t here = ::lseek(fd_, 0, SEEK_CUR);
         if (::fstat(fd_, &about) == 0 && about.st_size < here) {
             std::fprintf(stderr, "%s: %s has been cut; going on from its beginning\n", program.name,
                          name_.c_str());
             ::lseek(fd_, 0, SEEK_SET);
-            return;
+            return false;
         }
+        idle.check("its file to grow, for", options_.queue);
         (void)wait_for(-1, 0, growth_poll_interval);
+        return true;
     }
 
     [[noreturn]] void fail(const char* what) const {
@@ -92,6 +97,7 @@ private:
     int owned_ = -1;
     bool is_regular_ = false;
     bool follow_;
+    const stream_options& options_;
 };
 
 class writer {
@@ -99,7 +105,9 @@ public:
     explicit writer(const stream_options& options)
         : options_(options),
           to_(options.boost ? open_boost_sink(options) : open_sink(options)),
-          splitter_(options.how, to_->message_bytes_max()),
+          splitter_(options.how, to_->message_bytes_max(),
+                    options.boost ? "; whoever makes it has to make a larger one"
+                                  : "; remove the queue and make a larger one with --capacity"),
           left_(options.count.value_or(UINT64_MAX)),
           progress_(program.name, options.progress, STDIN_FILENO) {}
 
@@ -107,9 +115,9 @@ public:
     bool copy(const input& from) {
         while (left_ != 0) {
             const auto room = splitter_.room();
-            const std::size_t bytes = from.read(room);
-            if (bytes == 0) splitter_.end_of_file();
-            splitter_.filled(bytes);
+            const auto bytes = from.read(room);
+            if (bytes.value_or(0) == 0) splitter_.end_of_file();
+            splitter_.filled(bytes.value_or(0));
             put_what_is_complete();
             if (bytes == 0) break;
         }
@@ -157,7 +165,7 @@ void write_stream(int argc, char** argv) {
     writer to(*options);
     for (const auto& file : options->files) {
         const bool last = &file == &options->files.back();
-        if (!to.copy(input(file, options->follow && last))) break;
+        if (!to.copy(input(file, options->follow && last, *options))) break;
     }
 }
 

@@ -23,8 +23,11 @@ frame parse_frame(const std::string& text) {
     throw std::invalid_argument("--frame can be lines, nul, u32 or json, not '" + text + "'");
 }
 
-record_splitter::record_splitter(frame how, std::size_t message_bytes_max)
-    : how_(how), message_bytes_max_(message_bytes_max), buffer_(buffer_bytes_min) {}
+record_splitter::record_splitter(frame how, std::size_t message_bytes_max, std::string advice)
+    : how_(how),
+      message_bytes_max_(message_bytes_max),
+      advice_(std::move(advice)),
+      buffer_(buffer_bytes_min) {}
 
 std::span<std::byte> record_splitter::room() {
     at_end_ = false;
@@ -94,7 +97,7 @@ bool record_splitter::take_json() {
     messages_.pop_back();
     // As if not taken, until it has proved to be good: what is good before it is given first.
     const auto undo = [&] {
-        begin_ = begin;
+        begin_ = scanned_ = begin;
         --records_;
     };
     try {
@@ -148,8 +151,7 @@ void record_splitter::end_of_file() { at_end_ = true; }
 bool record_splitter::refuse(const std::string& size) const {
     if (!messages_.empty()) return false;
     throw bad_input("record " + std::to_string(records_ + 1) + " has " + size + "the " +
-                    std::to_string(message_bytes_max_) +
-                    " bytes of the queue; remove the queue and make a larger one with --capacity");
+                    std::to_string(message_bytes_max_) + " bytes of the queue" + advice_);
 }
 
 }  // namespace bulkhead::tools

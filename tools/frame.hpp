@@ -30,8 +30,8 @@ public:
 /// Cuts a stream into records, in one buffer that holds no more than the largest record, or 256 KiB.
 class record_splitter {
 public:
-    /// Throws bad_input for a record of more than `message_bytes_max`.
-    record_splitter(frame how, std::size_t message_bytes_max);
+    /// Throws bad_input for a record of more than `message_bytes_max`; `advice` ends its sentence.
+    record_splitter(frame how, std::size_t message_bytes_max, std::string advice = {});
 
     /// Where to read to; never empty. Invalidates what take() gave.
     [[nodiscard]] std::span<std::byte> room();
@@ -54,6 +54,7 @@ private:
 
     frame how_;
     std::size_t message_bytes_max_;
+    std::string advice_;
     std::vector<std::byte> buffer_;
     std::size_t begin_ = 0;    ///< first byte that belongs to no message yet
     std::size_t scanned_ = 0;  ///< no delimiter between begin_ and here

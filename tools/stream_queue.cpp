@@ -94,9 +94,12 @@ public:
         return queue_.get_several(to, count_max, until, count);
     }
 
-    /// Closes the queue if there were writers and none is left.
+    /// Closes the queue if there were writers and none is left; also, for a reader that goes on with the next
+    /// one, if none can come since its name has gone.
     void look_around() override {
-        if (queue_.marks().writers_started.load() == 0 || !try_lock_alone(queue_)) return;
+        const bool forsaken = options_.follow && !queue_.is_reachable();
+        if (!forsaken && queue_.marks().writers_started.load() == 0) return;
+        if (!try_lock_alone(queue_)) return;
         queue_.close();
         unlock(queue_);
     }

@@ -83,6 +83,7 @@ BOOST_AUTO_TEST_CASE(a_name_or_signature_that_is_not_there_is_told) {
     BOOST_TEST(pool.submit(square_by_name, 5).get() == 25);
     BOOST_CHECK_THROW(named_task<int()>(""), usage_error);
     BOOST_CHECK_THROW(named_task<int()>(std::string(64, 'x')), usage_error);
+    BOOST_CHECK_THROW(named_task<int()>(std::string_view("a\0b", 3)), usage_error);
 }
 
 BOOST_AUTO_TEST_CASE(code_of_this_program_is_not_in_another) {

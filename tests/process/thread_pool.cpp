@@ -227,6 +227,10 @@ BOOST_AUTO_TEST_CASE(tasks_are_neither_lost_nor_stuck_while_a_pool_is_resized) {
         for (int i = 0; i != 200; ++i) all.push_back(pool.submit(square, i));
         for (int i = 0; i != 200; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
     }
+    std::vector<future<int>> cancelled;
+    for (int i = 0; i != 500; ++i) cancelled.push_back(pool.submit(square, i));
+    for (auto& f : cancelled) (void)f.cancel();
+    for (auto& f : cancelled) f.wait();
     stop = true;
     resizer.join();
     // While another thread shuts it down.
@@ -241,6 +245,27 @@ BOOST_AUTO_TEST_CASE(tasks_are_neither_lost_nor_stuck_while_a_pool_is_resized) {
     f.get();
     closer.join();
     pool.resize(20);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_cannot_shut_its_pool_down_whoever_else_does) {
+    bulkhead::thread_pool pool(1);
+    auto f = pool.submit([&] {
+        announce(file("on"));
+        await(file("go"));
+        pool.shutdown();
+    });
+    await(file("on"));
+    std::jthread closer([&] { pool.shutdown(); });
+    until([&] {
+        try {
+            (void)pool.submit(square, 1);
+        } catch (const bulkhead::pool_closed&) {
+            return true;
+        }
+        return false;
+    });
+    announce(file("go"));
+    BOOST_CHECK_THROW(f.get(), bulkhead::usage_error);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

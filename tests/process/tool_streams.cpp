@@ -63,6 +63,12 @@ BOOST_AUTO_TEST_CASE(json_that_is_no_message_is_a_clear_error_and_what_came_befo
             BOOST_TEST(read("copy") == "good\n");
         }
     }
+    // The line behind a bad one is not its rest.
+    write("file", "{\"data\":\"good\\n\"}\n{\n\"data\":\"merged\"}\n");
+    BOOST_TEST(run("$W --json $Q file 2> said") == 1);
+    BOOST_TEST(said("record 2 is no message"));
+    BOOST_TEST(run("$R $Q > copy") == 0);
+    BOOST_TEST(read("copy") == "good\n");
     write("file", R"({"data":"0123456789"})");
     BOOST_TEST(run("$W --json --capacity 9 $Q file 2> said") == 1);
     BOOST_TEST(said("record 1 has 10 bytes, more than the 9 bytes of the queue"));
@@ -89,6 +95,18 @@ BOOST_AUTO_TEST_CASE(a_following_reader_goes_on_with_the_next_stream) {
     remove_queue();
 }
 
+BOOST_AUTO_TEST_CASE(a_following_reader_whose_queue_has_lost_its_name_finds_the_next) {
+    const pid_t reader = start("exec $R --follow -n 2 $Q > copy");
+    BOOST_TEST(run("echo 1 | $W $Q") == 0);
+    test::until([&] { return read("copy") == "1\n"; });
+    (void)open();  // it is there again
+    remove_queue();
+    BOOST_TEST(run("echo 2 | $W $Q") == 0);
+    BOOST_TEST(test::ended(reader) == 0);
+    BOOST_TEST(read("copy") == "1\n2\n");
+    remove_queue();
+}
+
 BOOST_AUTO_TEST_CASE(a_following_reader_ends_by_its_timeout_or_a_signal) {
     BOOST_TEST(run("echo 1 | $W --keep $Q; $R --follow --timeout 0.05 $Q > copy 2> said") == 1);
     BOOST_TEST(read("copy") == "1\n");
@@ -109,8 +127,9 @@ BOOST_AUTO_TEST_CASE(a_following_writer_waits_for_its_file_to_grow) {
     test::until([&] { return read("copy") == "0\n1\n"; });  // half a line is none
     BOOST_TEST(run("printf '2\\n3\\n' >> log") == 0);
     test::until([&] { return read("copy") == "0\n1\n22\n3\n"; });
-    BOOST_TEST(run("echo 4 > log") == 0);
-    test::until([&] { return read("copy") == "0\n1\n22\n3\n4\n"; });
+    // A half line before a cut and the first line behind it are two.
+    BOOST_TEST(run("printf 'half of a line' >> log; sleep .2; echo 4 > log") == 0);
+    test::until([&] { return read("copy") == "0\n1\n22\n3\nhalf of a line4\n"; });
     BOOST_TEST(said("log has been cut"));
     ::kill(writer, SIGTERM);
     BOOST_TEST(test::ended(writer) == 128 + SIGTERM);
@@ -121,8 +140,8 @@ BOOST_AUTO_TEST_CASE(messages_taken_when_a_signal_comes_are_still_printed) {
     // Nobody reads until the reader has been told to end, with more in its hands than a pipe takes.
     BOOST_TEST(run("mkfifo out; seq 100000 | $W $Q & ($R $Q > out & echo $! > pid; wait $!; "
                    "echo $? > code) & exec 3< out; "
-                   "until [ -s pid ]; do sleep .01; done; read first <&3; kill -TERM $(cat pid); "
-                   "(echo $first; cat <&3) > one; exec 3<&-; "
+                   "until [ -s pid ]; do sleep .01; done; read first <&3; echo $first > one; "
+                   "cat <&3 >> one & kill -TERM $(cat pid); wait $!; exec 3<&-; "
                    "until [ -s code ]; do sleep .01; done; $R $Q > two; "
                    "cat one two > copy; seq 100000 | cmp - copy && grep -qx 143 code") == 0);
 }
@@ -135,13 +154,22 @@ BOOST_AUTO_TEST_CASE(a_stock_message_queue_is_written_and_read) {
     BOOST_TEST(run("$S fill $Q; seq 3 | $W --boost --timeout 0.05 $Q 2> said") == 1);
     BOOST_TEST(said("waited 50 ms for room"));
     BOOST_TEST(run("head -c 65 /dev/zero | $W --boost $Q 2> said") == 1);
-    BOOST_TEST(said("64 bytes of the queue"));
+    BOOST_TEST(said("64 bytes of the queue; whoever makes it"));
     const pid_t reader = begin("exec $R --boost $Q > copy");
     test::until([&] { return read("copy").size() == 16; });
     ::kill(reader, SIGINT);
     BOOST_TEST(test::ended(reader) == 128 + SIGINT);
     BOOST_TEST(run("$S drop $Q; $R --boost $Q 2> said") == 1);
     BOOST_TEST(said("cannot be opened"));
+    // What is left of a maker that was killed.
+    for (const char* remains : {"true", "head -c 4096 /dev/zero"}) {
+        BOOST_TEST(run(std::string("{ ") + remains + "; } > /dev/shm/$Q; $R --boost $Q 2> said") ==
+                   1);
+        BOOST_TEST(said("never finished by its maker"));
+        BOOST_TEST(run("$R --boost --timeout 0.05 $Q 2> said; echo x | $W --boost $Q") == 1);
+        BOOST_TEST(said("waited 50 ms for the maker"));
+        BOOST_TEST(run("rm /dev/shm/$Q") == 0);
+    }
     BOOST_TEST(run("$W --boost --capacity 1M $Q 2> said") == 2);
     BOOST_TEST(said("--capacity is not for --boost"));
 }

@@ -32,12 +32,10 @@ namespace detail {
 /// The longest name of a task, in bytes.
 inline constexpr std::size_t task_name_max = 63;
 
-/// Tells signatures apart: FNV-1a of what the compiler calls the types in which values travel.
-[[nodiscard]] std::uint64_t signature_hash(const char* mangled_name) noexcept;
-
 struct registered_task {
     const char* name;
-    const char* signature;  ///< mangled
+    const char* types;  ///< mangled, for sentences
+    std::uint64_t signature;
     task_entry run;
     task_entry run_chunk;
 };
@@ -62,15 +60,16 @@ bool register_function(const char* name) {
     using task = task_of<constant_function<Function>>;
     static_assert(task::ok && task::parameters_ok);
     using call = typename task::call;
-    return register_task(
-        {name, typeid(typename call::wire_signature).name(), &call::run, &call::run_chunk});
+    return register_task({name, typeid(typename call::wire_types).name(), call::wire_signature(),
+                          &call::run, &call::run_chunk});
 }
 
 }  // namespace detail
 
 /// The task of that name in the worker program, a function of this signature but for references and const:
 /// for submit(), map() and process_pool_options::initializer. In a worker that has no task of the name, or one of
-/// another signature, the future throws codec_error, which says so.
+/// another signature, the future throws codec_error, which says so. Types count by name, size and alignment: that
+/// their members are the same in both programs is for these to see to, by one header.
 template <class Signature>
 class named_task;
 
@@ -80,8 +79,9 @@ public:
     /// Throws usage_error (in a constant expression: does not compile) for an empty name, or one of more than
     /// 63 bytes.
     constexpr explicit named_task(std::string_view name) {
-        if (name.empty() || name.size() > detail::task_name_max) {
-            throw usage_error("bulkhead: a task's name has 1 to 63 bytes");
+        if (name.empty() || name.size() > detail::task_name_max ||
+            name.find('\0') != std::string_view::npos) {
+            throw usage_error("bulkhead: a task's name has 1 to 63 bytes, none of them zero");
         }
         std::copy(name.begin(), name.end(), name_);
     }
@@ -106,9 +106,10 @@ inline constexpr bool is_named_task<named_task<Signature>> = true;
 }  // namespace bulkhead
 
 /// At namespace scope of a worker program: its tasks of that name run `function`, a function or `+[]` without
-/// captures. Names are unique in a program.
+/// captures. Names are unique in a program. In a static library it has an effect only if its object file is linked:
+/// by a reference to something in it, as an OBJECT library of CMake's, or by --whole-archive.
 #define BULKHEAD_TASK(name, function)                                                      \
-    static_assert(sizeof(name) > 1 && sizeof(name) <= 64,                                  \
+    static_assert(sizeof("" name) > 1 && sizeof("" name) <= 64,                            \
                   "bulkhead: a task's name is a literal of 1 to 63 bytes");                \
     [[maybe_unused]] static const bool BULKHEAD_DETAIL_JOIN(bulkhead_task_, __COUNTER__) = \
         ::bulkhead::detail::register_function<(function)>(name)

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -58,7 +59,18 @@ inline constexpr code_ref named_entry{named_module, 0};
 inline constexpr code_ref named_chunk_entry{named_module, 1};
 template <class F>
 inline constexpr bool is_named_task = false;
-void encode_named(encoder& out, std::string_view name, const char* signature);
+void encode_named(encoder& out, std::string_view name, std::uint64_t signature);
+/// FNV-1a, 64 bits (Fowler, Noll, Vo), of a mangled name and numbers.
+[[nodiscard]] std::uint64_t signature_hash(const char* mangled_name,
+                                           std::initializer_list<std::uint64_t> layout) noexcept;
+template <class T>
+constexpr std::uint64_t size_and_alignment() {
+    if constexpr (std::is_void_v<T>) {
+        return 0;
+    } else {
+        return std::uint64_t{sizeof(T)} << 16 | alignof(T);
+    }
+}
 
 // ---- the signature of a callable -------------------------------------------------------------
 
@@ -234,13 +246,18 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         }
     }
 
-    /// What tells signatures apart between programs.
-    using wire_signature =
+    /// What tells signatures apart between programs: the types in which values travel, by their names, sizes and
+    /// alignments.
+    using wire_types =
         parameter_list<std::bool_constant<TakesToken>, parameter_list<result>, stored<P>...>;
+    [[nodiscard]] static std::uint64_t wire_signature() noexcept {
+        return signature_hash(typeid(wire_types).name(),
+                              {size_and_alignment<result>(), size_and_alignment<stored<P>>()...});
+    }
 
     static void encode_function(encoder& out, const F& function) {
         if constexpr (is_named_task<F>) {
-            encode_named(out, function.name(), typeid(wire_signature).name());
+            encode_named(out, function.name(), wire_signature());
         } else if constexpr (std::is_pointer_v<F>) {
             const code_ref ref = locate(reinterpret_cast<const void*>(function));
             out.write_bytes(&ref, sizeof ref);

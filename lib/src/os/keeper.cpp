@@ -184,8 +184,9 @@ void keeper::remove_groups_in(const std::string& directory) {
         if (directory == all[i].data()) return;
     }
     if (count == all.size() || directory.size() >= all[0].size()) {
-        throw pool_broken("bulkhead: one program can use " + std::to_string(all.size()) +
-                          " cgroup directories at a time, whose paths have less than " +
+        throw pool_broken("bulkhead: a program can use " + std::to_string(all.size()) +
+                          " cgroup directories until it has no pools any more, with paths of less "
+                          "than " +
                           std::to_string(all[0].size()) + " bytes");
     }
     directory.copy(all[count].data(), directory.size());

@@ -40,8 +40,9 @@ constexpr int passes_max = 3000;
 /// So many of them follow each other without a rest when all that is new has gone again at once.
 constexpr int hasty_passes_max = 100;
 constexpr useconds_t between_passes_us = 1000;
-/// Attempts at removing a memory cgroup whose killed processes have not ended yet.
-constexpr int group_removals_max = 1000;
+/// Attempts at removing a memory cgroup whose killed processes have not ended yet. One with a daemon in it,
+/// which is meant to stay, is left.
+constexpr int group_removals_max = 100;
 /// Of an environment: where the variable lies farther behind, the process is not found.
 constexpr std::size_t environment_bytes_max = std::size_t{4} << 20;
 

@@ -17,7 +17,8 @@ inline constexpr std::string_view compartment_variable = "BULKHEAD_COMPARTMENT";
 /// Compartments at a time, those included whose remains have not been looked for yet.
 inline constexpr std::size_t keeper_places_max = 1U << 16;
 
-/// Different values of process_pool_options::worker_cgroup at a time in one program, and their length.
+/// Different values of process_pool_options::worker_cgroup in one program from its first pool until it has none
+/// any more, and their length.
 inline constexpr std::size_t group_directories_max = 8;
 inline constexpr std::size_t group_directory_bytes_max = 1024;
 

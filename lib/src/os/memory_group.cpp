@@ -6,6 +6,9 @@
 #include <bulkhead/error.hpp>
 
 #include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <ctime>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -31,6 +34,23 @@ bool lists(const std::string& path, const std::string& word) {
     return false;
 }
 
+/// A group without processes that is younger may be about to get its first.
+constexpr std::time_t settled_after_s = 10;
+
+/// Removes groups that are left over because their program and its keeper were killed together, or because the
+/// program was itself a compartment of another: empty ones of processes that are no more.
+void sweep(const std::string& directory) {
+    for (const auto& path : memory_groups_in(directory, "")) {
+        const std::string mark = path.substr(memory_group_path(directory, "").size());
+        int pid = 0;
+        (void)std::from_chars(mark.data(), mark.data() + mark.size(), pid);
+        struct stat about {};
+        const bool settled = ::stat(path.c_str(), &about) == 0 &&
+                             std::time(nullptr) - about.st_ctime >= settled_after_s;
+        if (pid > 0 && settled && ::kill(pid, 0) != 0 && errno == ESRCH) ::rmdir(path.c_str());
+    }
+}
+
 [[noreturn]] void refuse(const std::string& directory, const std::string& why) {
     throw usage_error("bulkhead: worker_cgroup '" + directory + "' " + why);
 }
@@ -38,7 +58,10 @@ bool lists(const std::string& path, const std::string& word) {
 }  // namespace
 
 memory_cgroup::memory_cgroup(std::string directory) : directory_(std::move(directory)) {
-    while (directory_.size() > 1 && directory_.back() == '/') directory_.pop_back();
+    std::error_code failed;
+    const auto absolute = std::filesystem::canonical(directory_, failed);
+    if (failed) refuse(directory_, "is not there: " + failed.message());
+    directory_ = absolute;  // for a keeper that works elsewhere, and for later
     const std::string controllers = directory_ + "/cgroup.controllers";
     is_v2_ = ::access(controllers.c_str(), F_OK) == 0;
     if (!is_v2_ && ::access((directory_ + "/memory.limit_in_bytes").c_str(), F_OK) != 0) {
@@ -52,6 +75,7 @@ memory_cgroup::memory_cgroup(std::string directory) : directory_(std::move(direc
     if (::access(directory_.c_str(), W_OK) != 0) {
         refuse(directory_, "cannot be written to by this user (systemd: Delegate=yes)");
     }
+    sweep(directory_);
     const std::string enabled = directory_ + "/cgroup.subtree_control";
     if (!is_v2_ || lists(enabled, "memory")) return;
     const int failure = write_file(enabled, "+memory");

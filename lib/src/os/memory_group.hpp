@@ -12,7 +12,7 @@ namespace bulkhead::os {
 /// A directory of cgroupfs in which groups can be made: cgroup v2's, or that of v1's memory controller.
 class memory_cgroup {
 public:
-    /// Throws usage_error that says what the directory lacks. In v2 it switches the memory controller on for
+    /// Throws usage_error that says what the directory lacks. Removes what dead programs have left in it. In v2 it switches the memory controller on for
     /// groups in there.
     explicit memory_cgroup(std::string directory);
 

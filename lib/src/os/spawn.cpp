@@ -51,6 +51,9 @@ child spawn(const spawn_request& request) {
     } catch (const error& cause) {
         made.kill_and_reap();
         throw pool_broken(cause.what());
+    } catch (...) {
+        made.kill_and_reap();
+        throw;
     }
     place.watch(is_reaped_by_the_kernel() ? keeper_table::no_group : made.pid);
     made.let_it_run();

@@ -223,7 +223,7 @@ wire_exception describe_current() {
     remote_info info(e.type_name, e.message, pid, task_name);
     if (const auto own = registry::find(e.own_type)) {
         decoder in(e.own);
-        own->rethrow(in, std::move(info));
+        own->rethrow(in, info);
     }
     if (e.type < table::size) table::rethrow(e, std::move(info));
     throw remote_error(std::move(info));

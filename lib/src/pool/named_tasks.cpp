@@ -41,16 +41,16 @@ registered_task find(decoder& in) {
     const auto [first, last] = all.tasks.equal_range(name);
     if (first == last) {
         throw codec_error(who + "no task '" + std::string(name) + "': it needs BULKHEAD_TASK(\"" +
-                          std::string(name) + "\", function)");
+                          std::string(name) + "\", function) in an object file that is linked");
     }
     if (std::next(first) != last) {
         throw codec_error(who + "several tasks '" + std::string(name) + "'");
     }
     const registered_task& found = first->second;
-    if (signature_hash(found.signature) != wanted.signature) {
+    if (found.signature != wanted.signature) {
         throw codec_error(who + "a task '" + std::string(name) +
                           "' of another signature than the one that was called: " +
-                          os::readable_name(found.signature));
+                          os::readable_name(found.types));
     }
     return found;
 }
@@ -63,11 +63,12 @@ void run_named_chunk(decoder& in, encoder& out, task_context& context) {
 
 }  // namespace
 
-std::uint64_t signature_hash(const char* mangled_name) noexcept {
+std::uint64_t signature_hash(const char* mangled_name,
+                             std::initializer_list<std::uint64_t> layout) noexcept {
     std::uint64_t hash = 0xcbf29ce484222325;
-    for (; *mangled_name != 0; ++mangled_name) {
-        hash = (hash ^ static_cast<unsigned char>(*mangled_name)) * 0x100000001b3;
-    }
+    const auto add = [&](std::uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
+    for (; *mangled_name != 0; ++mangled_name) add(static_cast<unsigned char>(*mangled_name));
+    for (const std::uint64_t number : layout) add(number);
     return hash;
 }
 
@@ -78,10 +79,10 @@ bool register_task(const registered_task& task) {
     return true;
 }
 
-void encode_named(encoder& out, std::string_view name, const char* signature) {
+void encode_named(encoder& out, std::string_view name, std::uint64_t signature) {
     named_call call{};
     name.copy(call.name, task_name_max);
-    call.signature = signature_hash(signature);
+    call.signature = signature;
     out.write_bytes(&call, sizeof call);
 }
 

@@ -285,6 +285,11 @@ void thread_core::stop_running() {
 }
 
 void thread_core::finish() {
+    // Before the lock, which a thread that waits for this very task may have.
+    if (on_own_thread()) {
+        throw usage_error(
+            "bulkhead: a pool is shut down from one of its own tasks, whose end it would wait for");
+    }
     const std::lock_guard once(finish_mutex_);
     if (finished_) return;
     close();

@@ -101,7 +101,7 @@ public:
         return std::chrono::duration_cast<std::chrono::milliseconds>(
             ring::recent_objects::keep_for);
     }
-    void after_task() { objects_.age(); }
+    void age() { objects_.age(); }
 
 private:
     ring::recent_objects& objects_ = ring::recent_objects::of_this_process();
@@ -242,8 +242,9 @@ void serve(const std::vector<int>& fds) {
     if (port.memory_max_bytes() != 0) os::limit_own_memory(port.memory_max_bytes());
     unmapping mappings;
     while (const task_envelope* task = port.next_task(&mappings)) {
+        mappings.age();
         self.run(*task);
-        mappings.after_task();
+        mappings.age();
     }
     flush_output();
     // Like Python's workers: no destructors of globals, which belong to the program's own end.

@@ -190,7 +190,7 @@ void map_table::add(iterator at, bytes key, bytes value) {
     }
 }
 
-void map_table::replace(iterator at, bytes value) {
+void map_table::replace(const iterator& at, bytes value) {
     map_bytes& stored = at->second;
     if (value.size() > capacity_bytes_) throw_full(value.size());
     const std::size_t wanted = sizeof(value_length) + value.size();

@@ -47,7 +47,7 @@ public:
 
     /// A key that is not there yet, to where it would be. std::length_error when there is no room.
     void add(iterator at, bytes key, bytes value);
-    void replace(iterator at, bytes value);
+    void replace(const iterator& at, bytes value);
     void erase(iterator at);
     /// Also of a damaged map.
     void clear();

@@ -30,11 +30,19 @@ void recent_objects::keep(const std::shared_ptr<shared_object>& object, object_k
         entries_.back().used = clock::now();
         return;
     }
+    if (!seen(object->id())) return;
     if (entries_.size() == kept_max) {
         oldest = std::move(entries_.front().object);
         entries_.erase(entries_.begin());
     }
     entries_.push_back({object, clock::now()});
+}
+
+bool recent_objects::seen(const object_id& id) {
+    if (std::find(seen_.begin(), seen_.end(), id) != seen_.end()) return true;
+    if (seen_.size() == seen_max) seen_.pop_front();
+    seen_.push_back(id);
+    return false;
 }
 
 bool recent_objects::any() const {

@@ -66,6 +66,8 @@ struct object_type {
     detail::type_tag element;
 };
 
+using object_id = std::array<std::uint64_t, 2>;
+
 /// The mapping of one object; shared by all handles of this process. Thread-safe.
 class shared_object {
 public:
@@ -115,9 +117,9 @@ public:
     /// Whether who has its lock now was told that it was a dead owner's.
     std::atomic<bool> inherited{false};
 
-private:
-    using object_id = std::array<std::uint64_t, 2>;
+    [[nodiscard]] const object_id& id() const noexcept { return id_; }
 
+private:
     shared_object(os::shared_segment segment, std::string name, std::string description);
     static os::shared_segment make(os::shared_segment segment, object_type type,
                                    const initializer& initialize);

@@ -40,19 +40,16 @@ constexpr bool fields_have_one_encoding(std::index_sequence<I...>) {
 /// order that depends on a history. A codec<T> of the program's own is trusted.
 template <class T, int Depth>
 constexpr bool has_one_encoding() {
-    if constexpr (!is_primary_codec<codec<T>> || Depth > key_depth_max) {
-        return true;
-    } else if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double> ||
-                         std::is_same_v<T, bool>) {
+    if constexpr (!is_primary_codec<codec<T>> || Depth > key_depth_max ||
+                  std::is_same_v<T, float> || std::is_same_v<T, double> ||
+                  std::is_same_v<T, bool> ||
+                  (trivially_travels<T> && std::has_unique_object_representations_v<T>) ||
+                  path_like<T>) {
         return true;
     } else if constexpr (std_array<T>) {
         return has_one_encoding<typename T::value_type, Depth + 1>();
-    } else if constexpr (trivially_travels<T> && std::has_unique_object_representations_v<T>) {
-        return true;
     } else if constexpr (trivially_travels<T> && !plain_aggregate<T>) {
         return std::is_empty_v<T>;
-    } else if constexpr (path_like<T>) {
-        return true;
     } else if constexpr (optional_like<T>) {
         return has_one_encoding<typename T::value_type, Depth + 1>();
     } else if constexpr (unique_ptr_like<T>) {
