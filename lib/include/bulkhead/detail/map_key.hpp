@@ -40,6 +40,7 @@ constexpr bool fields_have_one_encoding(std::index_sequence<I...>) {
 /// order that depends on a history. A codec<T> of the program's own is trusted.
 template <class T, int Depth>
 constexpr bool has_one_encoding() {
+    // NOLINTBEGIN(bugprone-branch-clone): cases in the order in which codec<T> has them
     if constexpr (!is_primary_codec<codec<T>> || Depth > key_depth_max ||
                   std::is_same_v<T, float> || std::is_same_v<T, double> ||
                   std::is_same_v<T, bool> ||
@@ -69,6 +70,7 @@ constexpr bool has_one_encoding() {
     } else {
         return true;  // has no encoding, and codec<T> says so
     }
+    // NOLINTEND(bugprone-branch-clone)
 }
 
 template <class K>
