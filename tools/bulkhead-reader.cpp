@@ -60,6 +60,7 @@ public:
         batch_begin_ = used_;
         sizes_.clear();
     }
+    void drop_batch() { used_ = batch_begin_; }
     /// Behind it. The bytes of its messages.
     std::size_t end_batch() {
         const auto bytes = std::accumulate(sizes_.begin(), sizes_.end(), std::size_t{0});
@@ -107,8 +108,10 @@ private:
         } else if (errno == EPIPE) {
             throw stopped(SIGPIPE);
         } else if (errno != EINTR && errno != EAGAIN) {
+            const int cause = errno;
+            used_ = written_ = 0;  // nothing will come of these
             throw std::runtime_error(std::string("cannot write to standard output: ") +
-                                     std::strerror(errno));
+                                     std::strerror(cause));
         }
     }
 
@@ -185,6 +188,8 @@ private:
         try {
             if (from_->holds_one()) (void)take(bulkhead::detail::wait_not_at_all, 1);
             output_.flush_at_the_end();
+        } catch (const stopped&) {
+            // Nobody reads any more, and it ends anyway.
         } catch (const std::exception& failure) {
             std::fprintf(stderr, "%s: %s\n", program.name, failure.what());
         }
@@ -218,7 +223,13 @@ private:
         std::size_t count = 0;
         output_.begin_batch();
         const auto count_max = static_cast<std::size_t>(std::min<std::uint64_t>(left_, most));
-        const auto how = from_->take(output_.sink(), count_max, until, count);
+        auto how = received::nothing_yet;
+        try {
+            how = from_->take(output_.sink(), count_max, until, count);
+        } catch (...) {
+            output_.drop_batch();  // none of it has been taken
+            throw;
+        }
         left_ -= count;
         const std::size_t bytes = output_.end_batch();
         if (count != 0) progress_.add(count, bytes);
