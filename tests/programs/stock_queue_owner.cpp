@@ -16,8 +16,7 @@ constexpr std::size_t bytes = 64;
 /// What the queue copies a message from, at which the process dies.
 void die_inside(const char* name) {
     ipc::message_queue queue(ipc::open_only, name);
-    const void* unreadable =
-        ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const void* unreadable = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     (void)queue.try_send(unreadable, bytes, 0);
 }
 

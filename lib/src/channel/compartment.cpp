@@ -227,8 +227,7 @@ payload compartment::partial_items_of(std::uint64_t ticket) const {
     return payload({result_arena() + offset, static_cast<std::size_t>(bytes)});
 }
 
-std::optional<os::crash_account> compartment::crash(int pid,
-                                                    const std::string& executable) const {
+std::optional<os::crash_account> compartment::crash(int pid, const std::string& executable) const {
     return os::read_crash(control_->crash, pid, executable);
 }
 

@@ -80,8 +80,8 @@ public:
     [[nodiscard]] bool consistent() noexcept;
 
     /// Of a dead worker: where it crashed, if it could tell.
-    [[nodiscard]] std::optional<os::crash_account> crash(
-        int pid, const std::string& executable) const;
+    [[nodiscard]] std::optional<os::crash_account> crash(int pid,
+                                                         const std::string& executable) const;
 
     void ask_to_stop(std::uint64_t ticket) noexcept;
     void ask_to_abandon(std::uint64_t ticket) noexcept;
