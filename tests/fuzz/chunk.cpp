@@ -18,5 +18,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         }
     } catch (const std::exception&) {  // refused
     }
+    bulkhead::decoder flat({reinterpret_cast<const std::byte*>(data), size});
+    try {
+        using outcomes = bulkhead::detail::flat_outcomes<bool>;
+        outcomes all;
+        all.push(bulkhead::detail::flat_content(flat, 1000, sizeof(bool), 1));
+        for (; !all.empty(); all.pop_front()) {
+            try {
+                (void)all.take_front();
+            } catch (const std::exception&) {  // the item's own
+            }
+        }
+    } catch (const std::exception&) {  // refused
+    }
     return 0;
 }

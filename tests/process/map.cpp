@@ -1,6 +1,7 @@
 // map(): order, chunks, errors at their place, and how far it looks ahead.
 #include "support/scene.hpp"
 
+#include <array>
 #include <numeric>
 #include <ranges>
 #include <stdexcept>
@@ -22,6 +23,26 @@ int crash_at_13(int x) {
     if (x == 13) ::raise(SIGKILL);
     return x * x;
 }
+
+// Results that are no plain bytes travel in frames, others as an array: both ways are to be tried.
+std::string text_not_13(int x) {
+    if (x == 13) throw std::invalid_argument("unlucky");
+    return std::to_string(x * x);
+}
+std::string text_crash_at_13(int x) {
+    if (x == 13) ::raise(SIGKILL);
+    return std::to_string(x * x);
+}
+
+enum class parity : unsigned char { even, odd };
+struct no_default {
+    explicit no_default(int x) : value(x) {}
+    int value;
+};
+struct wide_point {
+    double x, y;
+    char tag[3];
+};
 
 constexpr std::size_t chunk_sizes[] = {0, 1, 6, 39, 40, 41};
 
@@ -51,6 +72,8 @@ void check_error_at_its_place(Pool& pool, F f, std::size_t chunk) {
     for (auto it = results.begin(); it != results.end(); ++it, ++position) {
         if (position == 13) {
             BOOST_CHECK_THROW((void)*it, E);
+        } else if constexpr (std::is_same_v<std::decay_t<decltype(*it)>, std::string>) {
+            BOOST_TEST(*it == std::to_string(position * position));
         } else {
             BOOST_TEST(*it == position * position);
         }
@@ -117,6 +140,7 @@ BOOST_AUTO_TEST_CASE(an_exception_appears_at_its_position_and_the_rest_goes_on) 
     for (const auto chunk : chunk_sizes) {
         check_error_at_its_place<std::invalid_argument>(processes, not_13, chunk);
         check_error_at_its_place<std::invalid_argument>(threads, not_13, chunk);
+        check_error_at_its_place<std::invalid_argument>(processes, text_not_13, chunk);
     }
 }
 
@@ -124,6 +148,7 @@ BOOST_AUTO_TEST_CASE(a_crash_inside_a_chunk_fails_exactly_that_item) {
     process_pool pool(2);
     for (const auto chunk : chunk_sizes) {
         check_error_at_its_place<worker_crashed>(pool, crash_at_13, chunk);
+        check_error_at_its_place<worker_crashed>(pool, text_crash_at_13, chunk);
     }
 }
 
@@ -152,6 +177,98 @@ BOOST_AUTO_TEST_CASE(a_timed_out_item_of_a_chunk_fails_exactly_that_item) {
     check_error_at_its_place<bulkhead::task_timeout>(pool, hang_at_13, 6);
 }
 
+BOOST_AUTO_TEST_CASE(results_of_every_plain_type_come_right) {
+    process_pool pool(2);
+    const auto numbers = std::views::iota(0, 3000);
+    int i = 0;
+    for (const bool even : pool.map([](int x) { return x % 2 == 0; }, numbers)) {
+        BOOST_REQUIRE(even == (i++ % 2 == 0));
+    }
+    i = 0;
+    for (const parity p :
+         pool.map([](int x) { return x % 2 == 0 ? parity::even : parity::odd; }, numbers)) {
+        BOOST_REQUIRE((p == (i++ % 2 == 0 ? parity::even : parity::odd)));
+    }
+    i = 0;
+    for (const auto& made : pool.map([](int x) { return no_default(x); }, numbers)) {
+        BOOST_REQUIRE(made.value == i++);
+    }
+    i = 0;
+    for (const auto& p : pool.map(
+             [](char tag, double x, int y) {
+                 return wide_point{x, static_cast<double>(y), {tag, tag, tag}};
+             },
+             std::vector<char>(3000, 't'), std::views::iota(0), numbers)) {
+        BOOST_REQUIRE((p.x == i && p.y == i && p.tag[2] == 't'));
+        ++i;
+    }
+    BOOST_TEST(i == 3000);
+    pool.map([](int) {}, numbers).wait();
+}
+
+BOOST_AUTO_TEST_CASE(every_item_may_throw_with_a_long_message) {
+    process_pool pool(2);
+    const auto complain = [](int x) -> int {
+        throw std::runtime_error(std::string(20'000, 'm') + std::to_string(x));
+    };
+    int position = 0;
+    auto results = pool.map(map_options{.chunk_size = 60}, complain, std::views::iota(0, 200));
+    for (auto it = results.begin(); it != results.end(); ++it, ++position) {
+        try {
+            (void)*it;
+            BOOST_ERROR("nothing was thrown at " << position);
+        } catch (const std::runtime_error& thrown) {
+            BOOST_TEST(std::string_view(thrown.what()).substr(20'000) == std::to_string(position));
+        }
+    }
+    BOOST_TEST(position == 200);
+}
+
+BOOST_AUTO_TEST_CASE(a_chunk_size_beyond_what_a_message_holds_is_cut) {
+    process_pool pool(2);
+    constexpr std::int64_t many = 300'000;
+    std::int64_t i = 0;
+    for (const std::int64_t y : pool.map(
+             map_options{.chunk_size = 1'000'000}, [](std::int64_t x) { return x + 1; },
+             std::views::iota(std::int64_t{0}, many))) {
+        BOOST_REQUIRE(y == ++i);
+    }
+    BOOST_TEST(i == many);
+    std::size_t j = 0;
+    for (const auto& block : pool.map(
+             map_options{.chunk_size = 5000},
+             [](unsigned char x) {
+                 std::array<unsigned char, 1000> all;
+                 all.fill(x);
+                 return all;
+             },
+             std::vector<unsigned char>(2000, 9))) {
+        BOOST_REQUIRE(block[999] == 9);
+        ++j;
+    }
+    BOOST_TEST(j == 2000U);
+}
+
+BOOST_AUTO_TEST_CASE(an_argument_whose_conversion_throws_is_an_input_that_throws) {
+    struct odd_refused {
+        int x;
+        operator int() const {
+            if (x == 7) throw std::domain_error("seven");
+            return x;
+        }
+    };
+    process_pool pool(2);
+    std::vector<odd_refused> inputs;
+    for (int i = 0; i != 20; ++i) inputs.push_back({i});
+    for (const auto chunk : chunk_sizes) {
+        auto results = pool.map(map_options{.chunk_size = chunk}, square, inputs);
+        auto it = results.begin();
+        for (int i = 0; i != 7; ++i, ++it) BOOST_TEST(*it == i * i);
+        BOOST_CHECK_THROW((void)*it, std::domain_error);
+        BOOST_TEST((++it == results.end()));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(an_input_that_throws_ends_the_results_with_that_error) {
     check_input_that_throws<process_pool>();
     check_input_that_throws<thread_pool>();
@@ -170,8 +287,8 @@ BOOST_AUTO_TEST_CASE(the_chosen_lookahead_is_bounded_too) {
                      taken = i + 1;
                      return i;
                  });
-    for (const int y : pool.map(square, input)) {
-        BOOST_TEST(y == square(stepped));
+    for (const int y : pool.map([](int x) { return -x; }, input)) {
+        BOOST_TEST(y == -stepped);
         BOOST_REQUIRE(taken - stepped < 50'000);
         if (++stepped == 20'000) break;
     }

@@ -46,6 +46,14 @@ BOOST_AUTO_TEST_CASE(the_first_batch_is_one_item_and_short_tasks_make_it_grow_to
     BOOST_TEST(last == 4096U);
 }
 
+BOOST_AUTO_TEST_CASE(a_batch_of_flat_items_may_hold_more) {
+    tuner t({}, 2);
+    t.is_flat();
+    for (int i = 0; i != 20; ++i) t.measured(1ns, 1);
+    BOOST_TEST(t.batch_size() == 8192U);
+    BOOST_TEST(t.lookahead() == 8192U * 5);
+}
+
 BOOST_AUTO_TEST_CASE(long_tasks_travel_alone) {
     tuner t({}, 2);
     for (int i = 0; i != 10; ++i) t.measured(1ns, 1);

@@ -29,10 +29,8 @@ namespace bulkhead {
 /// pool's tasks: the range keeps the pool's core alive, but after shutdown() no item can start.
 template <class Source, std::ranges::view... Views>
 class [[nodiscard]] map_range {
-    using outcome = detail::map_outcome<typename Source::result>;
-
 public:
-    using value_type = typename outcome::value_type;
+    using value_type = typename Source::value_type;
 
     map_range(Source source, const map_options& options, Views... inputs)
         : feed_(std::move(source), options, std::move(inputs)...) {}
@@ -82,14 +80,14 @@ public:
     }
 
 private:
-    bool at_end() {
-        fill();
+    /// step() has seen to it that something is under way as long as there is any input.
+    [[nodiscard]] bool at_end() const noexcept {
         return ready_.empty() && in_flight_.empty() && !feed_.has_error();
     }
 
     value_type&& front() {
         need_front();
-        return ready_.front().value();
+        return ready_.take_front();
     }
 
     void step() {
@@ -104,7 +102,7 @@ private:
         while (ready_.empty()) {
             if (in_flight_.empty()) {
                 // Only reached with an error of the input left, which is the last element.
-                ready_.emplace_back(feed_.take_error());
+                ready_.push_error(feed_.take_error());
                 return;
             }
             auto& batch = in_flight_.front();
@@ -121,7 +119,7 @@ private:
 
     detail::map_feed<Source, Views...> feed_;
     std::deque<typename Source::batch> in_flight_;
-    std::deque<outcome> ready_;
+    typename Source::outcomes ready_;
 };
 
 }  // namespace bulkhead

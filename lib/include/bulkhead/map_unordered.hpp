@@ -35,10 +35,8 @@ struct indexed_result {
 /// - When the input throws, that exception is the last element, at the index at which it was thrown.
 template <class Source, std::ranges::view... Views>
 class [[nodiscard]] map_unordered_range {
-    using outcome = detail::map_outcome<typename Source::result>;
-
 public:
-    using value_type = indexed_result<typename outcome::value_type>;
+    using value_type = indexed_result<typename Source::value_type>;
 
     map_unordered_range(Source source, const map_options& options, Views... inputs)
         : feed_(std::move(source), options, std::move(inputs)...) {}
@@ -90,14 +88,14 @@ public:
     }
 
 private:
-    bool at_end() {
-        fill();
+    /// step() has seen to it that something is under way as long as there is any input.
+    [[nodiscard]] bool at_end() const noexcept {
         return ready_.empty() && in_flight_.empty() && !feed_.has_error();
     }
 
     value_type front() {
         need_front();
-        return {ready_index_, ready_.front().value()};
+        return {ready_index_, ready_.take_front()};
     }
 
     std::size_t front_index() {
@@ -118,7 +116,7 @@ private:
         while (ready_.empty()) {
             if (in_flight_.empty()) {
                 // Only reached with an error of the input left.
-                ready_.emplace_back(feed_.take_error());
+                ready_.push_error(feed_.take_error());
                 ready_index_ = feed_.taken();
                 return;
             }
@@ -164,7 +162,7 @@ private:
     std::shared_ptr<detail::completion_watch> watch_ = detail::completion_watch::make();
     std::unordered_map<std::size_t, typename Source::batch> in_flight_;  // by its first item left
     std::deque<std::size_t> refused_;  // of these, batches that no pool has taken
-    std::deque<outcome> ready_;        // of consecutive items
+    typename Source::outcomes ready_;  // of consecutive items
     std::size_t ready_index_ = 0;      // of the first of them
 };
 

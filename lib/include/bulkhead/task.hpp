@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bulkhead/codec.hpp>
+#include <bulkhead/detail/flat_chunk.hpp>
 #include <bulkhead/detail/handle.hpp>
 #include <bulkhead/error.hpp>
 
@@ -44,6 +45,12 @@ public:
     virtual void item_failed() = 0;
     /// Publishes what the item wrote; false when the task shall stop here and give what it has.
     [[nodiscard]] virtual bool end_item() = 0;
+
+    /// For items of fixed sizes, in place of the three above: where their results go. Valid until the task ends.
+    [[nodiscard]] virtual flat_block& begin_flat(std::size_t items, std::size_t bytes_each) = 0;
+    /// The current exception is this item's outcome, still to be committed; false when the task shall stop
+    /// here.
+    [[nodiscard]] virtual bool flat_item_failed(std::size_t item) = 0;
 
 protected:
     task_context() = default;
@@ -315,8 +322,73 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         run_one(function.get(), in, out, context);
     }
 
-    /// The task_entry of several calls of one function, each framed by its length.
+    static constexpr bool is_flat_call =
+        !TakesToken && is_flat<result> && (is_flat<stored<P>> && ...) && sizeof...(P) != 0;
+    /// Of one item's arguments, one behind another.
+    static constexpr std::size_t flat_argument_bytes = (sizeof(stored<P>) + ... + 0);
+
+    template <class... A>
+    static void encode_flat(flat_message& out, A&&... arguments) {
+        static_assert(sizeof...(A) == sizeof...(P),
+                      "bulkhead: wrong number of arguments for the task (default arguments are not "
+                      "known here: give them all)");
+        static_assert((std::is_constructible_v<stored<P>, A> && ...),
+                      "bulkhead: an argument does not convert to the task's parameter type");
+        if constexpr (sizeof...(A) == sizeof...(P)) {
+            // All converted before any is added: a conversion may throw.
+            const std::tuple<stored<P>...> values{
+                static_cast<stored<P>>(std::forward<A>(arguments))...};
+            std::byte* at = out.add_item(flat_argument_bytes);
+            std::apply(
+                [&](const stored<P>&... value) {
+                    ((std::memcpy(at, std::addressof(value), sizeof value), at += sizeof value),
+                     ...);
+                },
+                values);
+        }
+    }
+
+    /// The task_entry of several calls of one function.
     static void run_chunk(decoder& in, encoder& out, task_context& context) {
+        if constexpr (is_flat_call) {
+            run_flat_chunk(in, context);
+        } else {
+            run_framed_chunk(in, out, context);
+        }
+    }
+
+    /// Values that go by memcpy cannot fail to decode or encode: these phases are left out.
+    static void run_flat_chunk(decoder& in, task_context& context) {
+        decoded_function function(in);
+        flat_block& block = context.begin_flat(in.read_count(), flat_bytes<result>);
+        context.enter(task_phase::run);
+        for (std::size_t i = 0; i != block.items; ++i) {
+            if (block.timed) {
+                context.begin_item();
+                context.enter(task_phase::run);
+            }
+            try {
+                std::tuple<stored<P>...> values{in.read<stored<P>>()...};
+                std::apply(
+                    [&](stored<P>&... value) {
+                        if constexpr (std::is_void_v<result>) {
+                            invoke(function.get(), context, value...);
+                        } else {
+                            auto&& value_out = invoke(function.get(), context, value...);
+                            std::memcpy(block.values + i * sizeof(result),
+                                        std::addressof(value_out), sizeof(result));
+                        }
+                    },
+                    values);
+            } catch (...) {
+                if (!context.flat_item_failed(i)) return;
+            }
+            if (!block.commit(i + 1)) return;
+        }
+    }
+
+    /// Each item is framed by its length.
+    static void run_framed_chunk(decoder& in, encoder& out, task_context& context) {
         decoded_function function(in);
         const std::size_t items = in.read_count();
         for (std::size_t i = 0; i != items; ++i) {

@@ -17,12 +17,16 @@ public:
 
     /// nullopt when no hole is large enough. The offset is aligned to 64.
     [[nodiscard]] std::optional<std::size_t> allocate(std::size_t bytes);
+    /// Of what allocate() gave, all behind the first `bytes` is free again.
+    void shrink(std::size_t offset, std::size_t bytes);
     /// Of what allocate() gave, once.
     void release(std::size_t offset);
     /// Everything is free again.
     [[nodiscard]] bool empty() const noexcept { return used_.empty(); }
 
 private:
+    void add_hole(std::size_t offset, std::size_t bytes);
+
     std::map<std::size_t, std::size_t> free_;  // offset -> bytes
     std::map<std::size_t, std::size_t> used_;
 };

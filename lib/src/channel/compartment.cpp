@@ -222,9 +222,12 @@ std::uint64_t compartment::started_ns() const noexcept {
 payload compartment::partial_items_of(std::uint64_t ticket) const {
     if (control_->partial_ticket.load(std::memory_order_acquire) != ticket) return {};
     const auto offset = control_->partial_offset.load(std::memory_order_relaxed);
-    const auto bytes = partial_bytes(control_->partial.load(std::memory_order_acquire));
-    if (bytes > arena_bytes || offset > arena_bytes - bytes) return {};
-    return payload({result_arena() + offset, static_cast<std::size_t>(bytes)});
+    const auto word = control_->partial.load(std::memory_order_acquire);
+    const auto bytes = detail::chunk_word_bytes(word);
+    if (bytes < sizeof word || bytes > arena_bytes || offset > arena_bytes - bytes) return {};
+    payload items({result_arena() + offset, static_cast<std::size_t>(bytes)});
+    std::memcpy(items.writable().data(), &word, sizeof word);  // as the worker does at the end
+    return items;
 }
 
 std::optional<os::crash_account> compartment::crash(int pid, const std::string& executable) const {
@@ -302,6 +305,22 @@ void compartment::release_result(std::uint64_t ticket, const result_envelope& en
     if (envelope.where == static_cast<std::uint32_t>(place::arena)) {
         slot_of(ticket).taken.store(ticket, std::memory_order_release);
     }
+}
+
+bool compartment::watch() noexcept {
+    if (watched_.exchange(true)) return false;
+    parent_sleeps(false);
+    return true;
+}
+
+bool compartment::unwatch() noexcept {
+    watched_.store(false);
+    parent_sleeps(true);
+    return results_waiting();
+}
+
+std::uint64_t compartment::next_result_bytes() const noexcept {
+    return slot_of(collect_next_.load(std::memory_order_relaxed)).result.bytes;
 }
 
 void compartment::parent_sleeps(bool sleeps) noexcept {

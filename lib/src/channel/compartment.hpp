@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -24,8 +25,13 @@ enum class progress : std::uint8_t { waiting, begun, published, lied };
 
 enum class harvest : std::uint8_t { result, nothing, lied };
 
-/// Two sides: the sending side, under the pool's lock, and the collecting side, for the one thread
-/// that collects. They share two words: `book::withdrawn` and `collect_next_`.
+/// Two sides: the sending side, under the pool's lock, and the collecting side, under collecting(). They
+/// share two words: `book::withdrawn` and `collect_next_`.
+///
+/// Somebody looks for results while there are tasks: the pool's loop or, in its place, a caller that waits
+/// for this worker's only task (watch, unwatch). The loop leaves a watched compartment alone, awake or
+/// asleep; so whoever stops watching does what the loop does before it sleeps: says that nobody is
+/// awake, and then looks once more.
 class compartment {
 public:
     /// `worker_memory_max_bytes` 0: no limit. Throws bulkhead::error.
@@ -72,7 +78,8 @@ public:
     [[nodiscard]] task_phase phase_of(std::uint64_t ticket) const noexcept;
     /// CLOCK_MONOTONIC when the worker began the task (or item) it is at, or so it says.
     [[nodiscard]] std::uint64_t started_ns() const noexcept;
-    /// The finished items of the chunk that the worker is at.
+    /// The finished items of the chunk that the worker is at, in front of them the word that counts them.
+    /// Nothing when there is none yet.
     [[nodiscard]] payload partial_items_of(std::uint64_t ticket) const;
     /// Whether the slots can be what an honest worker made of them. Wakes the worker if a task waits for
     /// it, so that nothing that is overwritten here makes both sides sleep for ever: to be called now
@@ -87,6 +94,16 @@ public:
     void ask_to_abandon(std::uint64_t ticket) noexcept;
 
     // ---- the collecting side
+
+    /// Held by whoever collects; taken before the pool's lock.
+    [[nodiscard]] std::mutex& collecting() noexcept { return collecting_; }
+    /// A caller looks for the results from now on; false when one does already.
+    [[nodiscard]] bool watch() noexcept;
+    /// It does no longer. True when a result is there, which is for the loop now: it is to be woken.
+    [[nodiscard]] bool unwatch() noexcept;
+    [[nodiscard]] bool is_watched() const noexcept { return watched_.load(); }
+    /// A hint, until collect(): the next result's size.
+    [[nodiscard]] std::uint64_t next_result_bytes() const noexcept;
 
     [[nodiscard]] bool results_waiting() const noexcept;
     /// The next result in the order of the tickets, its envelope copied out; nothing in it is checked.
@@ -136,6 +153,8 @@ private:
     std::uint64_t segments_sent_ = 0;
     arena arguments_{arena_bytes};
 
+    std::mutex collecting_;
+    std::atomic<bool> watched_{false};
     std::atomic<std::uint64_t> collect_next_{1};      // the sending side may look at it
     std::map<std::uint64_t, os::unique_fd> arrived_;  // large results' memory, by ticket
 };

@@ -53,7 +53,7 @@ inline constexpr std::size_t arena_payload_bytes_max = detail::shared_payload_by
 /// What the items of one chunk may write before it is given back as it is.
 inline constexpr std::size_t chunk_result_bytes = std::size_t{256} * 1024;
 
-inline constexpr std::uint64_t control_magic = 0x32'30'6b'6c'75'62;  // "bulk02": layout 2
+inline constexpr std::uint64_t control_magic = 0x33'30'6b'6c'75'62;  // "bulk03": layout 3
 
 enum class slot_step : std::uint8_t {
     empty = 0,
@@ -76,15 +76,6 @@ enum class slot_step : std::uint8_t {
 }
 [[nodiscard]] constexpr bool has_begun(slot_step step) noexcept {
     return step == slot_step::decode || step == slot_step::run || step == slot_step::encode;
-}
-
-/// `partial` is items and bytes in one word, so that both change by one store.
-[[nodiscard]] constexpr std::uint64_t make_partial(std::uint64_t items,
-                                                   std::uint64_t bytes) noexcept {
-    return items << 40 | bytes;
-}
-[[nodiscard]] constexpr std::uint64_t partial_bytes(std::uint64_t word) noexcept {
-    return word & ((std::uint64_t{1} << 40) - 1);
 }
 
 struct alignas(64) slot {
@@ -116,7 +107,7 @@ struct control_block {
         64) std::atomic<std::uint64_t> started_ns;  // worker: CLOCK_MONOTONIC, of the task or item
     std::atomic<std::uint64_t> partial_ticket;      // worker: whose items `partial` counts
     std::atomic<std::uint64_t> partial_offset;      // worker: where they lie in the result arena
-    std::atomic<std::uint64_t> partial;  // worker, release: items and bytes that are done
+    std::atomic<std::uint64_t> partial;  // worker, release: detail::make_chunk_word of what is done
 
     alignas(64) slot slots[slots_max];
 

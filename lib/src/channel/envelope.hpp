@@ -25,7 +25,8 @@ struct task_envelope {
     std::uint64_t bytes;
     std::uint64_t offset;
     std::uint32_t where;
-    std::uint16_t chunk;
+    std::uint8_t chunk;
+    std::uint8_t timed;  // a time limit for each item of the chunk
     std::uint16_t takes_stop_token;
 
     static constexpr std::size_t inline_bytes = envelope_bytes - 40;

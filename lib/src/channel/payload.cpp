@@ -6,6 +6,12 @@
 #include <algorithm>
 
 namespace bulkhead::detail {
+namespace {
+
+/// Smaller ones are copied sooner than a block is found.
+constexpr std::size_t block_bytes_min = std::size_t{64} * 1024;
+
+}  // namespace
 
 shared_payload::shared_payload(std::size_t bytes)
     : fd_(os::make_memfd("bulkhead-payload", bytes)),
@@ -18,19 +24,33 @@ shared_payload::shared_payload(os::unique_fd fd, std::size_t bytes) : fd_(std::m
     memory_ = os::map_shared(fd_.get(), bytes, "a task's payload");
 }
 
-task_encoder::~task_encoder() = default;
+task_encoder::~task_encoder() { drop_block(); }
+
+void task_encoder::drop_block() noexcept {
+    if (block_ != nullptr) memory_->release(std::exchange(block_, nullptr));
+}
 
 void task_encoder::keep_alive(std::shared_ptr<const void> object) {
     kept_.push_back(std::move(object));
 }
 
+std::unique_ptr<std::byte[]> task_encoder::take_heap() noexcept {
+    if (!heap_) return nullptr;
+    use_inline();
+    return std::move(heap_);
+}
+
+std::byte* task_encoder::take_block() noexcept {
+    if (block_ != nullptr) use_inline();
+    return std::exchange(block_, nullptr);
+}
+
 void task_encoder::clear() noexcept {
     kept_.clear();
-    if (shared_) {
+    if (shared_ || block_ != nullptr) {
         shared_.reset();
-        begin_ = inline_;
-        end_ = inline_ + sizeof inline_;
-        heap_.reset();
+        drop_block();
+        use_inline();
     }
     pos_ = begin_;
 }
@@ -40,18 +60,30 @@ void task_encoder::grow(std::size_t bytes) {
     const std::size_t capacity = static_cast<std::size_t>(end_ - begin_);
     if (bytes > SIZE_MAX / 2 - used) throw codec_error("bulkhead: a value is too large to encode");
     const std::size_t wanted = std::max(used + bytes, 2 * capacity);
+    // What holds the old bytes is let go only once they are copied.
+    const auto take_over = [&](std::byte* larger) {
+        if (used != 0) std::memcpy(larger, begin_, used);
+        return larger;
+    };
     std::byte* target = nullptr;
     if (wanted >= shared_payload_bytes_min) {
         auto larger = std::make_shared<shared_payload>(wanted);
-        target = larger->data();
-        if (used != 0) std::memcpy(target, begin_, used);
+        target = take_over(larger->data());
         shared_ = std::move(larger);
         heap_.reset();
+        drop_block();
+    } else if (std::byte* block = wanted >= block_bytes_min && memory_ != nullptr
+                                      ? memory_->allocate(wanted)
+                                      : nullptr) {
+        target = take_over(block);
+        heap_.reset();
+        drop_block();
+        block_ = block;
     } else {
         auto larger = std::make_unique_for_overwrite<std::byte[]>(wanted);
-        target = larger.get();
-        if (used != 0) std::memcpy(target, begin_, used);
+        target = take_over(larger.get());
         heap_ = std::move(larger);
+        drop_block();
     }
     begin_ = target;
     pos_ = target + used;

@@ -3,6 +3,7 @@
 
 #include "os/memfd.hpp"
 
+#include <cassert>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -45,6 +46,12 @@ public:
     payload(std::shared_ptr<detail::shared_payload> shared, std::size_t bytes) noexcept
         : shared_(std::move(shared)), bytes_(bytes) {}
 
+    /// Adopts memory of more bytes than fit inside.
+    payload(std::unique_ptr<std::byte[]> heap, std::size_t bytes) noexcept
+        : heap_(std::move(heap)), bytes_(bytes) {
+        assert(bytes_ > sizeof inline_);
+    }
+
     void assign(std::span<const std::byte> bytes) {
         shared_.reset();
         bytes_ = bytes.size();
@@ -56,6 +63,10 @@ public:
         if (bytes_ != 0) std::memcpy(target, bytes.data(), bytes_);
     }
 
+    /// Of bytes that were copied here.
+    [[nodiscard]] std::span<std::byte> writable() noexcept {
+        return {bytes_ > sizeof inline_ ? heap_.get() : inline_, shared_ ? 0 : bytes_};
+    }
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
         if (shared_) return {shared_->data(), bytes_};
         return {bytes_ > sizeof inline_ ? heap_.get() : inline_, bytes_};

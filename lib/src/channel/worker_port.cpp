@@ -178,10 +178,34 @@ bool worker_port::lend(result_envelope& result, std::span<const std::byte> bytes
     if (!offset) return false;
     result.where = static_cast<std::uint32_t>(place::arena);
     result.offset = *offset;
-    std::memcpy(memory_.data() + control_bytes + arena_bytes + *offset, bytes.data(), bytes.size());
+    std::memcpy(result_arena() + *offset, bytes.data(), bytes.size());
     lent_.push_back({ticket_, *offset});
     BULKHEAD_KILL_POINT("worker.lent");
     return true;
+}
+
+std::byte* worker_port::allocate(std::size_t bytes) {
+    sweep_taken();
+    const auto offset = result_arena_.allocate(bytes);
+    return offset ? result_arena() + *offset : nullptr;
+}
+
+void worker_port::release(std::byte* block) noexcept {
+    result_arena_.release(static_cast<std::size_t>(block - result_arena()));
+}
+
+void worker_port::finish_in_place(result_kind kind, std::byte* block, std::size_t bytes) {
+    BULKHEAD_KILL_POINT("worker.finish");
+    const auto offset = static_cast<std::size_t>(block - result_arena());
+    result_arena_.shrink(offset, bytes);
+    lent_.push_back({ticket_, offset});
+    result_envelope result;
+    result.kind = static_cast<std::uint32_t>(kind);
+    result.bytes = bytes;
+    result.offset = offset;
+    result.where = static_cast<std::uint32_t>(place::arena);
+    BULKHEAD_KILL_POINT("worker.lent");
+    publish(result);
 }
 
 void worker_port::publish(const result_envelope& result) noexcept {
@@ -210,11 +234,11 @@ std::span<std::byte> worker_port::begin_chunk() {
     control_->partial.store(0, std::memory_order_relaxed);
     control_->partial_offset.store(*chunk_offset_, std::memory_order_relaxed);
     control_->partial_ticket.store(ticket_, std::memory_order_release);
-    return {memory_.data() + control_bytes + arena_bytes + *chunk_offset_, chunk_result_bytes};
+    return {result_arena() + *chunk_offset_, chunk_result_bytes};
 }
 
 void worker_port::commit_items(std::uint64_t items, std::uint64_t bytes) noexcept {
-    control_->partial.store(make_partial(items, bytes), std::memory_order_release);
+    control_->partial.store(detail::make_chunk_word(items, bytes), std::memory_order_release);
     BULKHEAD_KILL_POINT("worker.item_done");
 }
 

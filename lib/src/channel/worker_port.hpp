@@ -8,6 +8,8 @@
 #include "os/memfd.hpp"
 #include "os/spin.hpp"
 
+#include <bulkhead/detail/task_encoder.hpp>
+
 #include <chrono>
 #include <optional>
 #include <span>
@@ -26,7 +28,7 @@ public:
 };
 
 /// For the worker's one task thread, but for stop_requested(). A worker believes its parent.
-class worker_port {
+class worker_port final : public detail::encoder_memory {
 public:
     /// Adopts the descriptors of compartment::worker_fds(). Throws bulkhead::error.
     explicit worker_port(const std::vector<int>& fds);
@@ -46,10 +48,22 @@ public:
     void finish(result_kind kind, std::span<const std::byte> bytes,
                 const std::shared_ptr<detail::shared_payload>& shared);
 
+    /// Blocks of the result arena, for finish_in_place().
+    [[nodiscard]] std::byte* allocate(std::size_t bytes) override;
+    void release(std::byte* block) noexcept override;
+    /// As finish(), with bytes that lie in a block of allocate(), which is the port's again.
+    void finish_in_place(result_kind kind, std::byte* block, std::size_t bytes);
+
     /// A chunk starts: where its items' outcomes go. Empty when the arena is full.
     [[nodiscard]] std::span<std::byte> begin_chunk();
     /// The first `bytes` of it now hold `items` outcomes.
     void commit_items(std::uint64_t items, std::uint64_t bytes) noexcept;
+    /// What commit_items() stores to, for code that does it itself: detail::make_chunk_word, release.
+    [[nodiscard]] std::atomic<std::uint64_t>& committed() noexcept { return control_->partial; }
+    /// The task that abandoned() compares with this one's ticket.
+    [[nodiscard]] const std::atomic<std::uint64_t>& abandoned_ticket() const noexcept {
+        return control_->abandon_ticket;
+    }
     /// Gives the committed items as the result.
     void finish_chunk(std::uint64_t bytes);
     /// The block of begin_chunk() is not needed after all.
@@ -74,6 +88,9 @@ private:
         return control_->worn.load(std::memory_order_relaxed) != 0;
     }
     [[nodiscard]] bool something_to_do() const noexcept;
+    [[nodiscard]] std::byte* result_arena() const noexcept {
+        return memory_.data() + control_bytes + arena_bytes;
+    }
     void sweep_taken();
     [[nodiscard]] bool lend(result_envelope& result, std::span<const std::byte> bytes);
     void publish(const result_envelope& result) noexcept;

@@ -140,6 +140,10 @@ public:
     [[nodiscard]] const task_list& ledger(worker_index worker) const {
         return workers_[worker].ledger;
     }
+    /// A moving mean of its tasks' run times, 0 when none was measured.
+    [[nodiscard]] std::uint64_t mean_run_ns(worker_index worker) const {
+        return workers_[worker].mean_run_ns;
+    }
     /// A worker with more than one task, while another has none and nothing waits: tasks should be
     /// taken back from it. no_worker when all is well.
     [[nodiscard]] worker_index overloaded() const;

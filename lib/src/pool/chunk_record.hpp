@@ -10,6 +10,20 @@
 
 namespace bulkhead::detail {
 
+/// In front of the outcomes.
+struct chunk_header {
+    std::uint64_t done;       // make_chunk_word: items that count, bytes of all this
+    std::uint64_t errors_at;  // of flat results: where the exceptions begin
+};
+static_assert(sizeof(chunk_header) == 16);
+
+/// The exception of an item among flat results, whose place there holds nothing. Followed by `bytes` bytes, padded.
+struct flat_error_record {
+    std::uint64_t item;
+    std::uint64_t bytes;
+};
+static_assert(sizeof(flat_error_record) == 16);
+
 /// Followed by `bytes` bytes, padded so that the next record is aligned.
 struct outcome_record {
     std::uint64_t threw;  // 0: the bytes are the value; 1: an encoded exception

@@ -16,6 +16,9 @@ struct future_state::callback {
 
 namespace {
 
+/// Who has less time does not help: that may take about as long.
+constexpr std::chrono::milliseconds help_time_min{1};
+
 /// Seals the stack: whoever finds it runs the callback at once.
 template <class Node>
 Node* sealed() noexcept {
@@ -54,6 +57,11 @@ future_state::~future_state() {
 
 bool future_state::wait(std::optional<clock::time_point> deadline) {
     std::uint32_t word = word_.load(std::memory_order_acquire);
+    if ((word & done_bit) != 0) return true;
+    if (!deadline || *deadline > clock::now() + help_time_min) {
+        help();
+        word = word_.load(std::memory_order_acquire);
+    }
     while ((word & done_bit) == 0) {
         if ((word & waiters_bit) == 0 &&
             !word_.compare_exchange_weak(word, word | waiters_bit, std::memory_order_acquire)) {
@@ -73,10 +81,21 @@ bool future_state::publish() noexcept {
 }
 
 void future_state::tell(bool has_waiters) noexcept {
+    wake(has_waiters);
+    run_callbacks();
+}
+
+void future_state::wake(bool has_waiters) noexcept {
     if (has_waiters) {
         os::futex_wake(word_, INT_MAX, os::futex_scope::process_private);
     }
-    run_callbacks();
+}
+
+bool future_state::seal_callbacks() noexcept {
+    callback* none = nullptr;
+    return callbacks_.compare_exchange_strong(none, sealed<callback>(),
+                                              std::memory_order_acq_rel) ||
+           none == sealed<callback>();
 }
 
 void future_state::run_callbacks() noexcept {

@@ -15,7 +15,9 @@ using namespace std::chrono_literals;
 /// Enough work that a message's cost of about a microsecond is lost in it, and little enough that an
 /// early end, a crash or a slow reader does not waste much.
 constexpr std::chrono::nanoseconds batch_time_target = 200us;
+/// A message's cost is lost in these at any speed.
 constexpr std::size_t batch_size_max = 4096;
+constexpr std::size_t flat_batch_size_max = 8192;
 /// Batches under way for each worker: one that runs, one that waits behind it.
 constexpr std::size_t batches_per_worker = 2;
 /// A batch grows by at most this factor from one measurement to the next: the first items are often
@@ -28,11 +30,12 @@ chunk_tuner::chunk_tuner(const map_options& options, std::size_t workers)
     : options_(options), workers_(std::max<std::size_t>(workers, 1)) {
     batch_size_ = options.chunk_size != 0 ? options.chunk_size : 1;
     if (options.lookahead_max != 0) batch_size_ = std::min(batch_size_, options.lookahead_max);
+    set_lookahead();
 }
 
-std::size_t chunk_tuner::lookahead() const noexcept {
-    if (options_.lookahead_max != 0) return options_.lookahead_max;
-    return batch_size_ * (batches_per_worker * workers_ + 1);
+void chunk_tuner::set_lookahead() noexcept {
+    lookahead_ = options_.lookahead_max != 0 ? options_.lookahead_max
+                                             : batch_size_ * (batches_per_worker * workers_ + 1);
 }
 
 void chunk_tuner::measured(std::chrono::nanoseconds run_time, std::size_t items) noexcept {
@@ -41,12 +44,14 @@ void chunk_tuner::measured(std::chrono::nanoseconds run_time, std::size_t items)
     const auto per_item =
         std::max<std::int64_t>(1, run_time.count() / static_cast<std::int64_t>(items));
     std::size_t wanted = static_cast<std::size_t>(batch_time_target.count() / per_item);
-    wanted = std::clamp<std::size_t>(wanted, 1, std::min(batch_size_max, growth_max * batch_size_));
+    const std::size_t size_max = flat_ ? flat_batch_size_max : batch_size_max;
+    wanted = std::clamp<std::size_t>(wanted, 1, std::min(size_max, growth_max * batch_size_));
     if (options_.lookahead_max != 0) {
         const std::size_t share = options_.lookahead_max / (batches_per_worker * workers_);
         wanted = std::min(wanted, std::max<std::size_t>(share, 1));
     }
     batch_size_ = wanted;
+    set_lookahead();
 }
 
 void chunk_message::add_item(std::span<const std::byte> item) {
@@ -62,6 +67,8 @@ void chunk_message::write(encoder& out, std::size_t first) const {
     out.write_bytes(bytes_.data() + offsets_[first], bytes_.size() - offsets_[first]);
 }
 
+void skip_chunk_header(decoder& in) { (void)in.take(sizeof(chunk_header)); }
+
 decoder next_outcome(decoder& in, pid_t pid) {
     outcome_record record;
     in.read_bytes(&record, sizeof record);
@@ -73,6 +80,44 @@ decoder next_outcome(decoder& in, pid_t pid) {
     (void)in.take(padded(bytes) - bytes);
     if (record.threw == 0) return decoder(content);
     throw_remote(content, pid, {});
+}
+
+void flat_message::grow(std::size_t bytes) {
+    constexpr std::size_t first_bytes = 256;
+    const std::size_t capacity = std::max({used_ + bytes, 2 * capacity_, expected_, first_bytes});
+    auto larger = std::make_unique_for_overwrite<std::byte[]>(capacity);
+    if (used_ != 0) std::memcpy(larger.get(), bytes_.get(), used_);
+    bytes_ = std::move(larger);
+    capacity_ = capacity;
+}
+
+flat_content::flat_content(decoder& in, std::size_t items_max, std::size_t bytes_each, pid_t pid) {
+    const auto refuse_unless = [](bool right) {
+        if (!right) {
+            throw codec_error("bulkhead: a batch's results do not decode: their counts are wrong");
+        }
+    };
+    chunk_header header;
+    in.read_bytes(&header, sizeof header);
+    items = static_cast<std::size_t>(chunk_word_items(header.done));
+    refuse_unless(items <= items_max);
+    refuse_unless(header.errors_at >= sizeof header + items * bytes_each &&
+                  header.errors_at - sizeof header <= in.remaining());
+    values = in.take(static_cast<std::size_t>(header.errors_at) - sizeof header);
+    while (in.remaining() != 0) {
+        flat_error_record record;
+        in.read_bytes(&record, sizeof record);
+        const std::size_t from = errors.empty() ? 0 : errors.back().item + 1;
+        refuse_unless(record.item >= from && record.item < items && record.bytes <= in.remaining());
+        const auto bytes = static_cast<std::size_t>(record.bytes);
+        const std::span<const std::byte> content(in.take(bytes), bytes);
+        (void)in.take(std::min(padded(bytes) - bytes, in.remaining()));
+        try {
+            throw_remote(content, pid, {});
+        } catch (...) {
+            errors.push_back({static_cast<std::size_t>(record.item), std::current_exception()});
+        }
+    }
 }
 
 }  // namespace bulkhead::detail

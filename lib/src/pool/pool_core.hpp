@@ -2,8 +2,9 @@
 // any thread hands tasks out. What to do is decided by fsm::scheduler; this performs it.
 //
 // Threads: callers submit, cancel and wait; the loop thread owns the seats (it alone makes and ends
-// workers, collects results, runs callbacks and events). `mutex_` guards the scheduler, the tasks, the
-// figures and the compartments' sending side. Futures are resolved outside it.
+// workers, runs callbacks and events, and collects results, but for what pool_caller.cpp says). `mutex_`
+// guards the scheduler, the tasks, the figures and the compartments' sending side. Futures are resolved
+// outside it.
 #pragma once
 
 #include "channel/compartment.hpp"
@@ -50,6 +51,8 @@ public:
     /// cancel() without the wait. Whether the task is cancelled, or its worker being killed for it.
     bool request_cancel(remote_task& task);
     void abandon(remote_task& task);
+    /// In the thread that waits for the task: looks for its result itself, for a short while.
+    void help(remote_task& task);
     void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;
 
     void close();
@@ -77,7 +80,7 @@ private:
 
     /// A worker process and what it shares with this one, whether it has a seat yet or not.
     struct crew {
-        std::unique_ptr<channel::compartment> box;
+        std::shared_ptr<channel::compartment> box;
         os::child process;
         std::shared_ptr<worker_streams> streams;
         std::shared_ptr<std::atomic<worker_index>> seat;  // no_worker: a spare
@@ -102,7 +105,7 @@ private:
         explicit seat(boost::asio::io_context& io)
             : death(io), bell(io), kill_timer(io), watch_timer(io), restart_timer(io) {}
 
-        std::unique_ptr<channel::compartment> box;  // none: no process
+        std::shared_ptr<channel::compartment> box;  // none: no process
         os::child process;
         std::shared_ptr<worker_streams> streams;
         std::uint64_t generation = 0;
@@ -161,6 +164,12 @@ private:
     void drop(remote_task& task, std::vector<remote_task*>& resolved);
     void wake_waiters(lock& held);
 
+    // ---- pool_caller.cpp: a caller that collects the one result that it waits for
+    enum class pick : std::uint8_t { something, nothing, not_for_a_caller };
+    [[nodiscard]] pick collect_for_caller(worker_index worker,
+                                          const std::shared_ptr<channel::compartment>& box);
+    void resolve_for_caller(remote_task& task);
+
     // ---- pool_dispatch.cpp: tasks to and from workers, under the lock
     void dispatch();
     [[nodiscard]] bool post(remote_task& task, worker_index worker);
@@ -188,6 +197,9 @@ private:
     void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
     void note_times(const remote_task& task, const channel::result_envelope& envelope);
     void accept_one(collected& result, std::vector<remote_task*>& resolved);
+    /// What a worker's result may call for: that the worker be replaced, or be watched for idleness.
+    [[nodiscard]] bool needs_a_look(worker_index worker) const;
+    void look_after(worker_index worker);
     void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
     void watch(worker_index worker);
     void rebalance();
@@ -305,7 +317,8 @@ private:
     std::string start_failure_;  // of the last worker that did not come up
     bool retry_wanted_ = false;
 
-    std::atomic<std::size_t> handed_{0};  // scheduler_.handed(), for the loop to look at
+    std::atomic<std::size_t> handed_{0};   // scheduler_.handed(), for the loop to look at
+    std::atomic<std::size_t> watched_{0};  // compartments that callers look at in its place
     std::shared_ptr<const os::memory_cgroup> cgroup_;  // null: none
     output_relay relay_;                               // its threads look at what is above
     const unsigned forks_ = os::fork_count();

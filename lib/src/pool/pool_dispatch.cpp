@@ -63,6 +63,7 @@ bool pool_core::post(remote_task& task, worker_index worker) {
     channel::task_envelope envelope;
     envelope.entry = task.what.entry;
     envelope.chunk = task.what.chunk ? 1 : 0;
+    envelope.timed = task.timeout.count() != 0 ? 1 : 0;
     envelope.takes_stop_token = task.what.takes_stop_token ? 1 : 0;
     try {
         if (!at.box->place_arguments(task.bytes, envelope)) return false;

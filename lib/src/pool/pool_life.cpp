@@ -115,6 +115,7 @@ void pool_core::initialise(worker_index worker) {
     channel::task_envelope envelope;
     envelope.entry = call.what.entry;
     envelope.chunk = 0;
+    envelope.timed = 0;
     envelope.takes_stop_token = call.what.takes_stop_token ? 1 : 0;
     at.init_failure.clear();
     try {

@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <cassert>
 
 namespace bulkhead::detail {
 namespace {
@@ -36,9 +37,10 @@ void pool_core::run() {
         }
         io_.poll();
         if (ending_ && workers_gone()) return;
-        if (handed_.load(std::memory_order_relaxed) != 0 && spinner.spin()) continue;
+        const auto watched = watched_.load(std::memory_order_relaxed);
+        if (handed_.load(std::memory_order_relaxed) > watched && spinner.spin()) continue;
         for (const auto& at : seats_) {
-            if (at->box) at->box->parent_sleeps(true);
+            if (at->box && !at->box->is_watched()) at->box->parent_sleeps(true);
         }
         if (!any_results()) io_.run_one();
         for (const auto& at : seats_) {
@@ -49,8 +51,9 @@ void pool_core::run() {
 }
 
 bool pool_core::any_results() const noexcept {
-    return std::any_of(seats_.begin(), seats_.end(),
-                       [](const auto& at) { return at->box && at->box->results_waiting(); });
+    return std::any_of(seats_.begin(), seats_.end(), [](const auto& at) {
+        return at->box && !at->box->is_watched() && at->box->results_waiting();
+    });
 }
 
 bool pool_core::workers_gone() const noexcept {
@@ -60,6 +63,7 @@ bool pool_core::workers_gone() const noexcept {
 
 void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max) {
     seat& at = *seats_[worker];
+    const std::lock_guard collecting(at.box->collecting());
     for (std::size_t i = 0; i != count_max; ++i) {
         std::uint64_t ticket = 0;
         channel::result_envelope envelope;
@@ -94,7 +98,8 @@ bool pool_core::collect_all() {
     std::vector<collected> batch;
     batch.reserve(batch_max);
     for (worker_index i = 0; i != seats_.size(); ++i) {
-        if (seats_[i]->box && !seats_[i]->lied && seats_[i]->box->results_waiting()) {
+        const seat& at = *seats_[i];
+        if (at.box && !at.lied && !at.box->is_watched() && at.box->results_waiting()) {
             drain(i, batch, batch_max);
         }
     }
@@ -161,12 +166,31 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
         task->set_result(kind, std::move(result.bytes), at.process.pid(), envelope.run_ns);
     }
     if (!open) ended(*task, resolved);
-    if (at.box->worn() && scheduler_.step(result.worker) == fsm::worker_step::ready) {
-        retire(result.worker);
+    if (!needs_a_look(result.worker)) return;
+    if (on_loop_thread()) {
+        look_after(result.worker);
+    } else {
+        boost::asio::post(io_, [this, worker = result.worker] {
+            const lock held(mutex_);
+            look_after(worker);
+            dispatch();
+        });
     }
-    if (!scheduler_.ledger(result.worker).empty()) return;
-    if (scheduler_.step(result.worker) == fsm::worker_step::retiring) part_with(result.worker);
-    if (scheduler_.is_spent(result.worker)) retire(result.worker);
+}
+
+bool pool_core::needs_a_look(worker_index worker) const {
+    if (options_.idle_timeout.count() != 0 || seats_[worker]->box->worn()) return true;
+    return scheduler_.ledger(worker).empty() &&
+           (scheduler_.step(worker) == fsm::worker_step::retiring || scheduler_.is_spent(worker));
+}
+
+void pool_core::look_after(worker_index worker) {
+    seat& at = *seats_[worker];
+    if (!at.box) return;
+    if (at.box->worn() && scheduler_.step(worker) == fsm::worker_step::ready) retire(worker);
+    if (!scheduler_.ledger(worker).empty()) return;
+    if (scheduler_.step(worker) == fsm::worker_step::retiring) part_with(worker);
+    if (scheduler_.is_spent(worker)) retire(worker);
     if (options_.idle_timeout.count() != 0) {
         at.idle_since = std::chrono::steady_clock::now();
         arm_idle();
@@ -182,6 +206,7 @@ void pool_core::note_times(const remote_task& task, const channel::result_envelo
 }
 
 void pool_core::ask_about(failed_task what) {
+    assert(on_loop_thread());
     ++resolving_;
     ++undecided_;
     failed_.push_back(std::move(what));
@@ -363,6 +388,14 @@ void pool_core::rebalance() {
 void pool_core::arm_balance() {
     if (balance_armed_ || scheduler_.overloaded() == fsm::no_worker) return;
     balance_armed_ = true;
+    if (!on_loop_thread()) {
+        boost::asio::post(io_, [this] {
+            const lock held(mutex_);
+            balance_armed_ = false;
+            arm_balance();
+        });
+        return;
+    }
     balance_timer_.expires_after(balance_after);
     balance_timer_.async_wait([this](const boost::system::error_code& cancelled) {
         if (!cancelled) rebalance();

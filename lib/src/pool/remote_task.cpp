@@ -21,6 +21,11 @@ bool remote_task::running() const {
     return core && core->is_running(*this);
 }
 
+void remote_task::help() {
+    if (what.chunk) return;
+    if (const auto core = core_.lock()) core->help(*this);
+}
+
 bool remote_task::cancel() {
     if (const auto core = core_.lock()) return core->cancel(*this);
     return cancelled();
@@ -65,7 +70,12 @@ void remote_task::set_arguments(task_encoder& encoded) {
     if (encoded.shared()) {
         bytes = channel::payload(encoded.shared(), encoded.size());
     } else {
-        bytes.assign(encoded.bytes());
+        const std::size_t size = encoded.size();
+        if (auto heap = encoded.take_heap()) {
+            bytes = channel::payload(std::move(heap), size);
+        } else {
+            bytes.assign(encoded.bytes());
+        }
     }
     if (!encoded.kept().empty()) {
         kept_ =
@@ -123,6 +133,11 @@ void remote_task::set_cancelled() {
 
 void remote_task::tell_and_release(bool has_waiters) noexcept {
     tell(has_waiters);
+    release();
+}
+
+void remote_task::wake_and_release(bool has_waiters) noexcept {
+    wake(has_waiters);
     release();
 }
 

@@ -38,6 +38,7 @@ public:
     [[nodiscard]] bool failed() const override {
         return done() && (outcome_ == outcome::exception || outcome_ == outcome::failed);
     }
+    void help() override;
     bool cancel() override;
     void request_cancel() override;
     void abandon() override;
@@ -64,8 +65,11 @@ public:
     void set_partial(channel::payload items, std::exception_ptr error, pid_t by);
     void set_cancelled();
     using future_state::publish;
+    using future_state::seal_callbacks;
     /// The second half of resolving: tells the world, and drops the pool's reference.
     void tell_and_release(bool has_waiters) noexcept;
+    /// The same, once seal_callbacks() has said that there are none.
+    void wake_and_release(bool has_waiters) noexcept;
 
     /// Whether a failure other than a crash may be worth another run.
     [[nodiscard]] bool may_be_retried() const noexcept {

@@ -11,6 +11,7 @@
 #include <bulkhead/detail/task_encoder.hpp>
 #include <bulkhead/task.hpp>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <deque>
@@ -114,7 +115,10 @@ public:
     void run(const task_envelope& task) {
         out_.clear();
         block_ = {};
-        committed_items_ = committed_bytes_ = 0;
+        committed_items_ = 0;
+        committed_bytes_ = sizeof(chunk_header);
+        flat_ = {};
+        flat_.timed = timed_ = task.timed != 0;
         sent_ = false;
         result_kind kind = task.chunk != 0 ? result_kind::items : result_kind::value;
         try {
@@ -134,10 +138,10 @@ public:
         if (sent_) return;
         if (port_.memory_max_bytes() != 0 && has_grown(port_.memory_max_bytes())) port_.is_worn();
         if (kind == result_kind::items) {
-            if (block_.empty()) {
-                give(kind, assembled_);
+            if (flat_.values != nullptr) {
+                finish_flat();
             } else {
-                port_.finish_chunk(committed_bytes_);
+                finish_framed();
             }
         } else {
             give(kind, out_);
@@ -154,7 +158,7 @@ public:
     void begin_item() override {
         out_.clear();
         threw_ = false;
-        port_.start_clock();
+        if (timed_) port_.start_clock();
         port_.enter(task_phase::decode);
     }
 
@@ -168,15 +172,9 @@ public:
         keep_results();
         const outcome_record record{threw_ ? 1U : 0U, out_.size()};
         const std::size_t needed = sizeof record + padded(out_.size());
-        if (needed > block_.size() - committed_bytes_) {
-            // The block is full: what is in it and this item are all there is for now.
-            assembled_.clear();
-            assembled_.write_bytes(block_.data(), committed_bytes_);
-            append(assembled_, record);
-            port_.drop_chunk();
-            flush_output();
-            give(result_kind::items, assembled_);
-            sent_ = true;
+        if (block_.size() < committed_bytes_ + needed) {
+            assemble(committed_items_ + 1, 0, block_.subspan(std::min(block_.size(), header_bytes)),
+                     committed_bytes_ - header_bytes, record);
             return false;
         }
         std::byte* at = block_.data() + committed_bytes_;
@@ -187,15 +185,103 @@ public:
         return !port_.abandoned();
     }
 
+    flat_block& begin_flat(std::size_t items, std::size_t bytes_each) override {
+        std::span<std::byte> memory = block_;
+        flat_.items = items;
+        flat_.bytes = header_bytes + padded(items * bytes_each);
+        flat_.done = &port_.committed();
+        if (memory.size() < flat_.bytes) {
+            // The arena is full. One item, in memory of its own: if it crashes, it is the one to blame.
+            flat_.items = std::min<std::size_t>(items, 1);
+            flat_.bytes = header_bytes + padded(bytes_each);
+            flat_.done = &unseen_;
+            own_block_.resize(flat_.bytes);
+            memory = own_block_;
+            port_.drop_chunk();
+            block_ = {};
+        }
+        flat_memory_ = memory.data();
+        flat_.values = flat_memory_ + header_bytes;
+        flat_.done->store(0, std::memory_order_relaxed);
+        flat_.abandoned = &port_.abandoned_ticket();
+        flat_.ticket = port_.ticket();
+        const chunk_header header{0, flat_.bytes};
+        std::memcpy(flat_memory_, &header, sizeof header);
+        flat_errors_at_ = flat_.bytes;
+        return flat_;
+    }
+
+    bool flat_item_failed(std::size_t item) override {
+        item_failed();
+        const flat_error_record record{item, out_.size()};
+        const std::size_t needed = sizeof record + padded(out_.size());
+        if (block_.size() < flat_.bytes + needed) {
+            assemble(item + 1, flat_errors_at_, {flat_.values, flat_.bytes - header_bytes},
+                     flat_.bytes - header_bytes, record);
+            return false;
+        }
+        std::byte* at = flat_memory_ + flat_.bytes;
+        std::memcpy(at, &record, sizeof record);
+        std::memcpy(at + sizeof record, out_.bytes().data(), out_.size());
+        flat_.bytes += needed;
+        return true;
+    }
+
 private:
-    void append(task_encoder& to, const outcome_record& record) {
-        to.write_bytes(&record, sizeof record);
-        to.write_bytes(out_.bytes().data(), out_.size());
+    static constexpr std::size_t header_bytes = sizeof(chunk_header);
+
+    /// Gives a chunk whose block is full: what is in the block and this last item are all there is for now.
+    template <class Record>
+    void assemble(std::uint64_t items, std::uint64_t errors_at, std::span<const std::byte> content,
+                  std::size_t bytes, const Record& last) {
+        const std::size_t padding_bytes = padded(out_.size()) - out_.size();
+        const std::size_t all = header_bytes + bytes + sizeof last + out_.size() + padding_bytes;
+        const chunk_header header{make_chunk_word(items, all), errors_at};
+        assembled_.clear();
+        assembled_.write_bytes(&header, sizeof header);
+        if (!content.empty()) assembled_.write_bytes(content.data(), bytes);
+        assembled_.write_bytes(&last, sizeof last);
+        assembled_.write_bytes(out_.bytes().data(), out_.size());
         static constexpr std::byte padding[8]{};
-        to.write_bytes(padding, padded(out_.size()) - out_.size());
+        assembled_.write_bytes(padding, padding_bytes);
+        keep_results();
+        port_.drop_chunk();
+        flush_output();
+        give(result_kind::items, assembled_);
+        sent_ = true;
+    }
+
+    void finish_framed() {
+        const chunk_header header{make_chunk_word(committed_items_, committed_bytes_), 0};
+        if (block_.empty()) {  // not one item
+            assembled_.clear();
+            assembled_.write_bytes(&header, sizeof header);
+            give(result_kind::items, assembled_);
+            return;
+        }
+        std::memcpy(block_.data(), &header, sizeof header);
+        port_.finish_chunk(committed_bytes_);
+    }
+
+    void finish_flat() {
+        const std::uint64_t items = chunk_word_items(flat_.done->load(std::memory_order_relaxed));
+        const std::uint64_t word = make_chunk_word(items, flat_.bytes);
+        std::memcpy(flat_memory_, &word, sizeof word);
+        if (block_.empty()) {
+            assembled_.clear();
+            assembled_.write_bytes(own_block_.data(), own_block_.size());
+            give(result_kind::items, assembled_);
+        } else {
+            port_.finish_chunk(flat_.bytes);
+        }
     }
 
     void give(result_kind kind, task_encoder& result) {
+        const std::size_t bytes = result.size();
+        if (std::byte* block = result.take_block()) {
+            port_.finish_in_place(kind, block, bytes);
+            return;
+        }
         try {
             port_.finish(kind, result.bytes(), result.shared());
         } catch (...) {
@@ -213,11 +299,17 @@ private:
     }
 
     worker_port& port_;
-    task_encoder out_;
+    task_encoder out_{&port_};
     task_encoder assembled_;
     std::span<std::byte> block_;
     std::uint64_t committed_items_ = 0;
     std::size_t committed_bytes_ = 0;
+    flat_block flat_;
+    std::byte* flat_memory_ = nullptr;
+    std::uint64_t flat_errors_at_ = 0;
+    std::vector<std::byte> own_block_;      // when the arena has no room
+    std::atomic<std::uint64_t> unseen_{0};  // then in place of the parent's word
+    bool timed_ = false;
     bool threw_ = false;
     bool sent_ = false;
     std::optional<stop_watcher> watcher_;

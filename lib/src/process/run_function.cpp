@@ -17,6 +17,7 @@
 namespace bulkhead::detail {
 namespace {
 
+/// A process is never made of items.
 class process_context final : public task_context {
 public:
     void enter(task_phase) override {}
@@ -24,6 +25,11 @@ public:
     void begin_item() override {}
     void item_failed() override {}
     bool end_item() override { return true; }
+    flat_block& begin_flat(std::size_t, std::size_t) override { return nothing_; }
+    bool flat_item_failed(std::size_t) override { return false; }
+
+private:
+    flat_block nothing_;
 };
 
 }  // namespace

@@ -78,6 +78,13 @@ protected:
     [[nodiscard]] bool publish() noexcept;
     /// The second half, with what publish() gave.
     void tell(bool has_waiters) noexcept;
+    /// Of tell(), that which wakes.
+    void wake(bool has_waiters) noexcept;
+    /// After publish(): true when there is no callback and none is to come, so that wake() is all that
+    /// tell() would do.
+    [[nodiscard]] bool seal_callbacks() noexcept;
+    /// What a thread that waits may do itself, for a short while, to make this done.
+    virtual void help() {}
     /// Where a callback's exception goes.
     virtual void callback_failed(std::exception_ptr error) noexcept = 0;
 

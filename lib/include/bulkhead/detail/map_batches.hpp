@@ -4,6 +4,7 @@
 #pragma once
 
 #include <bulkhead/codec.hpp>
+#include <bulkhead/detail/flat_chunk.hpp>
 #include <bulkhead/detail/local_state.hpp>
 #include <bulkhead/detail/pool_access.hpp>
 #include <bulkhead/options.hpp>
@@ -40,20 +41,44 @@ private:
     std::variant<std::exception_ptr, value_type> content_;
 };
 
+/// Outcomes of items, in order, of which the first is taken. As flat_outcomes, for any type.
+template <class R>
+class outcome_list {
+public:
+    using value_type = typename map_outcome<R>::value_type;
+
+    [[nodiscard]] bool empty() const noexcept { return outcomes_.empty(); }
+    [[nodiscard]] std::size_t size() const noexcept { return outcomes_.size(); }
+    void push_error(std::exception_ptr error) { outcomes_.emplace_back(std::move(error)); }
+    void push(value_type value) { outcomes_.emplace_back(std::move(value)); }
+    /// Moves the value out, or throws.
+    [[nodiscard]] value_type&& take_front() { return outcomes_.front().value(); }
+    void pop_front() noexcept { outcomes_.pop_front(); }
+
+private:
+    std::deque<map_outcome<R>> outcomes_;
+};
+
 /// Chooses batch size and look-ahead where map_options leaves them open: a batch aims at
 /// batch_time_target of work, so that a message's cost vanishes in it and no worker waits long.
 class chunk_tuner {
 public:
     chunk_tuner(const map_options& options, std::size_t workers);
 
+    /// `flat`: of items that go as flat_message, of which a message can hold more.
+    void is_flat() noexcept { flat_ = true; }
     [[nodiscard]] std::size_t batch_size() const noexcept { return batch_size_; }
-    [[nodiscard]] std::size_t lookahead() const noexcept;
+    [[nodiscard]] std::size_t lookahead() const noexcept { return lookahead_; }
     void measured(std::chrono::nanoseconds run_time, std::size_t items) noexcept;
 
 private:
+    void set_lookahead() noexcept;
+
     map_options options_;
     std::size_t workers_;
+    bool flat_ = false;
     std::size_t batch_size_;
+    std::size_t lookahead_ = 0;
 };
 
 /// A batch's items, framed one by one, and what became of them.
@@ -65,7 +90,7 @@ public:
     [[nodiscard]] std::vector<std::shared_ptr<const void>>& kept() noexcept { return kept_; }
     /// Writes the items from `first` on behind the function.
     void write(encoder& out, std::size_t first) const;
-    void clear();
+    [[nodiscard]] chunk_message take() { return std::exchange(*this, {}); }
 
 private:
     std::vector<std::byte> bytes_;
@@ -76,6 +101,8 @@ private:
 /// A batch is left as it is once its arguments are this large, however many items it has.
 inline constexpr std::size_t batch_bytes_max = std::size_t{256} * 1024;
 
+/// What every chunk's outcomes begin with; only flat_content makes use of it.
+void skip_chunk_header(decoder& in);
 /// Reads one framed outcome of a chunk; throws the item's exception, thrown in process `pid`.
 [[nodiscard]] decoder next_outcome(decoder& in, pid_t pid);
 
@@ -83,10 +110,13 @@ template <class Call, class F>
 class process_batches {
 public:
     using result = typename Call::result;
-    using outcome = map_outcome<result>;
+    static constexpr bool is_flat = Call::is_flat_call;
+    using value_type = typename map_outcome<result>::value_type;
+    using outcomes = std::conditional_t<is_flat, flat_outcomes<value_type>, outcome_list<result>>;
+    using message = std::conditional_t<is_flat, flat_message, chunk_message>;
 
     struct batch {
-        chunk_message message;
+        message items;
         std::size_t first = 0;  // items before it have their outcome
         state_ptr state;
         std::exception_ptr error;  // the pool would not take it
@@ -99,25 +129,35 @@ public:
 
     template <class... A>
     void add(A&&... arguments) {
-        item_->clear();
-        Call::encode_arguments(*item_, std::forward<A>(arguments)...);
-        filling_.add_item(item_->bytes());
-        for (auto& object : item_->kept()) filling_.kept().push_back(std::move(object));
-        item_->kept().clear();
+        if constexpr (is_flat) {
+            Call::encode_flat(filling_, std::forward<A>(arguments)...);
+        } else {
+            item_->clear();
+            Call::encode_arguments(*item_, std::forward<A>(arguments)...);
+            filling_.add_item(item_->bytes());
+            for (auto& object : item_->kept()) filling_.kept().push_back(std::move(object));
+            item_->kept().clear();
+        }
     }
-    [[nodiscard]] bool batch_is_large() const { return filling_.bytes() >= batch_bytes_max; }
+    [[nodiscard]] bool batch_is_large() const {
+        if constexpr (is_flat) {
+            // One more may be added.
+            if ((filling_.items() + 1) * flat_bytes<result> > flat_result_bytes_max) return true;
+        }
+        return filling_.bytes() >= batch_bytes_max;
+    }
 
     batch flush() {
-        batch made{.message = std::exchange(filling_, {}), .first = 0, .state = {}, .error = {}};
+        batch made{.items = filling_.take(), .first = 0, .state = {}, .error = {}};
         send(made);
         return made;
     }
 
     /// Waits for the batch and appends the outcomes it has; false when the rest had to be sent again.
-    bool collect(batch& from, std::deque<outcome>& out) {
+    bool collect(batch& from, outcomes& out) {
         if (from.error) {
-            while (from.first < from.message.items()) {
-                out.emplace_back(from.error);
+            while (left(from) != 0) {
+                out.push_error(from.error);
                 ++from.first;
             }
             return true;
@@ -128,7 +168,7 @@ public:
         try {
             from.state->take(&read_outcomes, &target);
             if (auto error = from.state->item_error(); error && left(from) != 0) {
-                out.emplace_back(std::move(error));
+                out.push_error(std::move(error));
                 ++from.first;
             }
         } catch (...) {
@@ -158,29 +198,41 @@ public:
 private:
     struct sink {
         batch* from;
-        std::deque<outcome>* out;
+        outcomes* out;
         pid_t pid;
     };
 
-    static std::size_t left(const batch& of) { return of.message.items() - of.first; }
+    static std::size_t left(const batch& of) { return of.items.items() - of.first; }
 
     static void read_outcomes(decoder& in, void* raw) {
         auto [from, out, pid] = *static_cast<sink*>(raw);
-        while (in.remaining() != 0 && left(*from) != 0) {
+        if (in.remaining() == 0) return;  // died before the first was done
+        if constexpr (is_flat) {
+            flat_content content(in, left(*from), flat_bytes<result>, pid);
+            from->first += content.items;
+            out->push(std::move(content));
+        } else {
+            read_framed(in, *from, *out, pid);
+        }
+    }
+
+    static void read_framed(decoder& in, batch& from, outcomes& out, pid_t pid) {
+        skip_chunk_header(in);
+        while (in.remaining() != 0 && left(from) != 0) {
             try {
                 decoder item = next_outcome(in, pid);
                 if constexpr (std::is_void_v<result>) {
                     item.expect_end();
-                    out->emplace_back(std::monostate{});
+                    out.push(std::monostate{});
                 } else {
                     auto value = item.template read<result>();
                     item.expect_end();
-                    out->emplace_back(std::move(value));
+                    out.push(std::move(value));
                 }
             } catch (...) {
-                out->emplace_back(std::current_exception());
+                out.push_error(std::current_exception());
             }
-            ++from->first;
+            ++from.first;
         }
     }
 
@@ -188,9 +240,11 @@ private:
         try {
             task_encoder arguments;
             Call::encode_function(arguments, function_);
-            of.message.write(arguments, of.first);
-            // Copies: the batch may have to be sent again.
-            for (const auto& object : of.message.kept()) arguments.keep_alive(object);
+            of.items.write(arguments, of.first);
+            if constexpr (!is_flat) {
+                // Copies: the batch may have to be sent again.
+                for (const auto& object : of.items.kept()) arguments.keep_alive(object);
+            }
             of.state = submit_encoded(*core_, {.entry = Call::chunk_entry(), .chunk = true},
                                       task_options{}, arguments, when_full::wait);
         } catch (...) {
@@ -201,7 +255,7 @@ private:
     std::shared_ptr<pool_core> core_;
     F function_;
     std::unique_ptr<task_encoder> item_ = std::make_unique<task_encoder>();
-    chunk_message filling_;
+    message filling_;
     std::chrono::nanoseconds last_run_time_{0};
     std::size_t last_items_ = 0;
 };
@@ -210,7 +264,9 @@ template <class F, class... A>
 class thread_batches {
 public:
     using result = typename local_task<F, A...>::result;
-    using outcome = map_outcome<result>;
+    static constexpr bool is_flat = false;
+    using value_type = typename map_outcome<result>::value_type;
+    using outcomes = outcome_list<result>;
     struct batch {
         state_ptr state;
         std::exception_ptr error;
@@ -236,20 +292,20 @@ public:
     [[nodiscard]] bool batch_is_large() const { return filling_.state || filling_.error; }
     batch flush() { return std::exchange(filling_, {}); }
 
-    bool collect(batch& from, std::deque<outcome>& out) {
+    bool collect(batch& from, outcomes& out) {
         try {
             if (from.error) std::rethrow_exception(from.error);
             from.state->wait(std::nullopt);
             if constexpr (std::is_void_v<result>) {
                 from.state->take(nullptr, nullptr);
-                out.emplace_back(std::monostate{});
+                out.push(std::monostate{});
             } else {
                 std::optional<result> value;
                 from.state->take(nullptr, &value);
-                out.emplace_back(std::move(*value));
+                out.push(std::move(*value));
             }
         } catch (...) {
-            out.emplace_back(std::current_exception());
+            out.push_error(std::current_exception());
         }
         return true;
     }

@@ -23,7 +23,9 @@ public:
     map_feed(Source source, const map_options& options, Views... inputs)
         : source_(std::move(source)),
           inputs_(std::move(inputs)...),
-          tuner_(options, source_.workers()) {}
+          tuner_(options, source_.workers()) {
+        if constexpr (Source::is_flat) tuner_.is_flat();
+    }
 
     [[nodiscard]] Source& source() noexcept { return source_; }
     [[nodiscard]] bool started() const noexcept { return positions_.has_value(); }

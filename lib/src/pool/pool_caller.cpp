@@ -1,0 +1,113 @@
+// A caller that waits for its result collects it itself when it is the only one that there is to wait for. It
+// saves two changes of threads: the loop's waking up, and the loop's waking up of the caller.
+//
+// In place of the loop it looks at one compartment (compartment::watch), for a bounded while, and takes plain
+// results only; all else, and whatever runs code of the user's, is left to the loop.
+#include "pool/pool_core.hpp"
+
+#include "os/kill_point.hpp"
+#include "os/spin.hpp"
+
+#include <boost/asio/post.hpp>
+
+namespace bulkhead::detail {
+namespace {
+
+/// About what the two wake-ups take that are saved.
+constexpr std::chrono::microseconds watch_time_max{50};
+/// Copied under the pool's lock.
+constexpr std::size_t caller_bytes_max = std::size_t{64} * 1024;
+
+}  // namespace
+
+void pool_core::help(remote_task& task) {
+    worker_index worker = fsm::no_worker;
+    std::shared_ptr<channel::compartment> box;
+    {
+        const lock held(mutex_);
+        worker = task.worker;
+        if (task.step != fsm::task_step::handed || on_loop_thread()) return;
+        if (unresolved() > worker_count() || scheduler_.ledger(worker).size() != 1) return;
+        if (std::chrono::nanoseconds(scheduler_.mean_run_ns(worker)) > watch_time_max) return;
+        box = seats_[worker]->box;
+        if (!box || !box->watch()) return;
+        watched_.fetch_add(1, std::memory_order_relaxed);
+    }
+    struct watching {
+        pool_core& core;
+        channel::compartment& at;
+        ~watching() {
+            core.watched_.fetch_sub(1, std::memory_order_relaxed);
+            if (!at.unwatch()) return;
+            try {
+                boost::asio::post(core.io_, [] {});
+            } catch (...) {
+                // No memory: the audit wakes the loop.
+            }
+        }
+    };
+    const watching until_left{*this, *box};
+    os::spinner spinner(watch_time_max);
+    while (!task.done()) {
+        if (box->results_waiting()) {
+            const auto got = collect_for_caller(worker, box);
+            if (got == pick::something) continue;
+            if (got == pick::not_for_a_caller) break;
+        }
+        if (!spinner.spin()) break;
+    }
+}
+
+pool_core::pick pool_core::collect_for_caller(worker_index worker,
+                                              const std::shared_ptr<channel::compartment>& box) {
+    const std::unique_lock collecting(box->collecting(), std::try_to_lock);
+    if (!collecting) return pick::nothing;  // the loop is at it, for the last time
+    lock held(mutex_);
+    seat& at = *seats_[worker];
+    const auto* first = static_cast<const remote_task*>(scheduler_.ledger(worker).front());
+    if (at.box != box || at.lied || at.init_ticket != 0 || first == nullptr || first->what.chunk ||
+        first->may_be_retried() || box->next_result_bytes() > caller_bytes_max) {
+        return pick::not_for_a_caller;
+    }
+    std::uint64_t ticket = 0;
+    channel::result_envelope envelope;
+    const auto got = box->collect(ticket, envelope);
+    if (got == channel::harvest::nothing) return pick::nothing;
+    BULKHEAD_KILL_POINT("parent.collected");
+    auto result = got == channel::harvest::result ? read_result(worker, ticket, envelope)
+                                                  : std::optional<collected>();
+    std::vector<remote_task*> resolved;
+    if (result) {
+        last_accept_ns_ = channel::monotonic_ns();
+        accept_one(*result, resolved);
+    } else {
+        at.lied = true;
+    }
+    if (at.lied) denounce(worker);
+    dispatch();
+    arm_balance();
+    held.unlock();
+    BULKHEAD_KILL_POINT("parent.accepted");
+    for (auto* task : resolved) resolve_for_caller(*task);
+    return pick::something;
+}
+
+void pool_core::resolve_for_caller(remote_task& task) {
+    const bool waited_for = task.publish();
+    if (task.seal_callbacks()) {
+        task.wake_and_release(waited_for);
+        BULKHEAD_KILL_POINT("parent.resolved");
+        lock held(mutex_);
+        --resolving_;
+        wake_waiters(held);
+    } else {
+        boost::asio::post(io_, [this, &task, waited_for] {
+            task.tell_and_release(waited_for);
+            lock held(mutex_);
+            --resolving_;
+            wake_waiters(held);
+        });
+    }
+}
+
+}  // namespace bulkhead::detail
