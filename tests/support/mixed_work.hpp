@@ -3,6 +3,7 @@
 
 #include "support/scene.hpp"
 
+#include <array>
 #include <map>
 #include <ranges>
 
@@ -25,8 +26,17 @@ inline std::string logged_fill(const fs::path& log, int number, std::size_t byte
 }
 inline int logged_pause(const fs::path& log, int number) {
     append_line(log, std::to_string(number));
+    bulkhead::report_progress(1, 2);
     ::usleep(3000);
+    bulkhead::report_progress(2, 2);
     return number * number;
+}
+
+/// A path that a closure may hold.
+inline std::array<char, 256> fixed_path(const fs::path& path) {
+    std::array<char, 256> text{};
+    path.string().copy(text.data(), text.size() - 1);
+    return text;
 }
 
 struct outcome_counts {
@@ -108,6 +118,21 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
         end(item, [&] { return *it == item * item; });
     }
     if (item != number) counts.wrong += number - item;
+    // Plain numbers, which travel as an array.
+    const int first_number = number;
+    number += 60;
+    auto numbers = pool.map(
+        bulkhead::map_options{.chunk_size = 20},
+        [to = fixed_path(log)](int one) {
+            append_line(to.data(), std::to_string(one));
+            return one * one;
+        },
+        std::views::iota(first_number, number));
+    int plain = first_number;
+    for (auto it = numbers.begin(); it != numbers.end(); ++it, ++plain) {
+        end(plain, [&] { return *it == plain * plain; });
+    }
+    if (plain != number) counts.wrong += number - plain;
 
     std::map<int, int> runs;
     for (const auto& line : lines_of(log)) ++runs[std::stoi(line)];

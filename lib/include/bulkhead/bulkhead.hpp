@@ -16,6 +16,8 @@
 #include <bulkhead/options.hpp>
 #include <bulkhead/process.hpp>
 #include <bulkhead/process_pool.hpp>
+#include <bulkhead/progress.hpp>
+#include <bulkhead/progress_bar.hpp>
 #include <bulkhead/queue.hpp>
 #include <bulkhead/semaphore.hpp>
 #include <bulkhead/shared_array.hpp>

@@ -143,6 +143,29 @@ public:
         }
     }
 
+    /// What the task has said with report_progress(), so far: zeros before it did, and in a new run of it;
+    /// of a task that has ended, what it said last, also if it crashed.
+    [[nodiscard]] task_progress progress() const { return state("progress").progress(); }
+
+    /// Calls `callback` of (const task_progress&), or of (done, total), when the task has said something
+    /// new: once in progress_interval at most, and before on_done's callbacks with what it said last. By
+    /// the executor's own thread (a thread_pool: the task's), which serves nothing else meanwhile: be
+    /// brief. Once the task has ended it is not called any more. Exceptions are as on_done's.
+    template <class Callback>
+    void on_progress(Callback callback) {
+        auto& shared = state("on_progress");
+        if constexpr (std::is_invocable_v<Callback&, const task_progress&>) {
+            shared.on_progress(std::move(callback));
+        } else {
+            static_assert(std::is_invocable_v<Callback&, std::uint64_t, std::uint64_t>,
+                          "bulkhead: on_progress takes a callback of (const task_progress&) or "
+                          "(std::uint64_t done, std::uint64_t total)");
+            shared.on_progress([callback = std::move(callback)](const task_progress& now) mutable {
+                callback(now.done, now.total);
+            });
+        }
+    }
+
     /// A task that has not started never runs. One that runs in a process pool is killed with its
     /// worker, and this call returns once that process is gone (at most kill_grace and a moment;
     /// from a callback it returns at once). In a thread pool a running task gets a stop request

@@ -73,6 +73,12 @@ public:
         return iterator(*this);
     }
     [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+    /// Of all results, if the inputs know their sizes.
+    [[nodiscard]] std::size_t size()
+    requires(std::ranges::sized_range<Views> && ...)
+    {
+        return feed_.size();
+    }
 
     /// Walks to the end, for functions called for what they do: throws the first error.
     void wait() {

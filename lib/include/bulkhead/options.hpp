@@ -6,6 +6,7 @@
 #include <bulkhead/error.hpp>
 #include <bulkhead/histogram.hpp>
 #include <bulkhead/initializer.hpp>
+#include <bulkhead/progress.hpp>
 #include <bulkhead/retry.hpp>
 #include <bulkhead/worker_output.hpp>
 
@@ -41,6 +42,8 @@ struct task_options {
     /// are retries left. Not asked about crashes: these always are. In a thread_pool the task's arguments
     /// must be copyable (usage_error).
     retry_predicate retry_on{};
+    /// As future::on_progress, from the start.
+    std::function<void(const task_progress&)> on_progress{};
 };
 
 /// Something that happened in a pool, for process_pool_options::on_event.

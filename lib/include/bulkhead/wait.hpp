@@ -122,6 +122,7 @@ public:
     /// Waits for the first. Once. Throws wait_timeout.
     [[nodiscard]] iterator begin() { return iterator(this); }
     [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+    [[nodiscard]] std::size_t size() const noexcept { return futures_.size(); }
 
 private:
     void advance() {

@@ -219,6 +219,10 @@ std::uint64_t compartment::started_ns() const noexcept {
     return control_->started_ns.load(std::memory_order_acquire);
 }
 
+std::optional<task_progress> compartment::progress_of(std::uint64_t ticket) const noexcept {
+    return control_->progress[ticket % slots_max].read(ticket);
+}
+
 payload compartment::partial_items_of(std::uint64_t ticket) const {
     if (control_->partial_ticket.load(std::memory_order_acquire) != ticket) return {};
     const auto offset = control_->partial_offset.load(std::memory_order_relaxed);

@@ -78,6 +78,8 @@ public:
     [[nodiscard]] task_phase phase_of(std::uint64_t ticket) const noexcept;
     /// CLOCK_MONOTONIC when the worker began the task (or item) it is at, or so it says.
     [[nodiscard]] std::uint64_t started_ns() const noexcept;
+    /// What the task said last of how far it is; nothing when it did not, or long ago.
+    [[nodiscard]] std::optional<task_progress> progress_of(std::uint64_t ticket) const noexcept;
     /// The finished items of the chunk that the worker is at, in front of them the word that counts them.
     /// Nothing when there is none yet.
     [[nodiscard]] payload partial_items_of(std::uint64_t ticket) const;

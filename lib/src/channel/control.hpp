@@ -33,6 +33,7 @@
 
 #include "channel/envelope.hpp"
 #include "channel/payload.hpp"
+#include "channel/progress_record.hpp"
 #include "os/crash_report.hpp"
 
 #include <bulkhead/error.hpp>
@@ -53,7 +54,7 @@ inline constexpr std::size_t arena_payload_bytes_max = detail::shared_payload_by
 /// What the items of one chunk may write before it is given back as it is.
 inline constexpr std::size_t chunk_result_bytes = std::size_t{256} * 1024;
 
-inline constexpr std::uint64_t control_magic = 0x33'30'6b'6c'75'62;  // "bulk03": layout 3
+inline constexpr std::uint64_t control_magic = 0x34'30'6b'6c'75'62;  // "bulk04": layout 4
 
 enum class slot_step : std::uint8_t {
     empty = 0,
@@ -112,6 +113,8 @@ struct control_block {
     alignas(64) slot slots[slots_max];
 
     os::crash_report crash;  // worker: where it crashed
+
+    progress_record progress[slots_max];  // worker: of the task in that slot
 };
 static_assert(offsetof(control_block, worker_asleep) == 64);
 static_assert(offsetof(control_block, started_ns) == 192);

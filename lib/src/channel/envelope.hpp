@@ -48,7 +48,8 @@ struct result_envelope {
     std::uint64_t started_ns;  // CLOCK_MONOTONIC
     std::uint64_t run_ns;
     std::uint32_t where;
-    std::uint32_t kind;
+    std::uint16_t kind;
+    std::uint16_t reported;  // progress; it is in the control block still
 
     static constexpr std::size_t inline_bytes = envelope_bytes - 40;
     std::byte payload[inline_bytes];

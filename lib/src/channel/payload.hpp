@@ -43,8 +43,8 @@ class payload {
 public:
     payload() = default;
     explicit payload(std::span<const std::byte> bytes) { assign(bytes); }
-    payload(std::shared_ptr<detail::shared_payload> shared, std::size_t bytes) noexcept
-        : shared_(std::move(shared)), bytes_(bytes) {}
+    payload(std::shared_ptr<detail::shared_payload> shared, std::size_t bytes)
+        : shared_(std::make_unique<segment>(std::move(shared))), bytes_(bytes) {}
 
     /// Adopts memory of more bytes than fit inside.
     payload(std::unique_ptr<std::byte[]> heap, std::size_t bytes) noexcept
@@ -68,11 +68,11 @@ public:
         return {bytes_ > sizeof inline_ ? heap_.get() : inline_, shared_ ? 0 : bytes_};
     }
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
-        if (shared_) return {shared_->data(), bytes_};
+        if (shared_) return {(*shared_)->data(), bytes_};
         return {bytes_ > sizeof inline_ ? heap_.get() : inline_, bytes_};
     }
-    [[nodiscard]] const std::shared_ptr<detail::shared_payload>& shared() const noexcept {
-        return shared_;
+    [[nodiscard]] std::shared_ptr<detail::shared_payload> shared() const noexcept {
+        return shared_ ? *shared_ : nullptr;
     }
     [[nodiscard]] std::size_t size() const noexcept { return bytes_; }
     void clear() noexcept {
@@ -82,9 +82,11 @@ public:
     }
 
 private:
+    using segment = std::shared_ptr<detail::shared_payload>;
+
     alignas(8) std::byte inline_[48];
     std::unique_ptr<std::byte[]> heap_;
-    std::shared_ptr<detail::shared_payload> shared_;
+    std::unique_ptr<segment> shared_;  // rare: one word in each task is enough for it
     std::size_t bytes_ = 0;
 };
 

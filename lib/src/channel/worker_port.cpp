@@ -86,6 +86,7 @@ const task_envelope* worker_port::next_task(idle_work* idle) {
                                                  std::memory_order_acq_rel)) {
                 BULKHEAD_KILL_POINT("worker.taken");
                 task_started_ns_ = control_->started_ns.load(std::memory_order_relaxed);
+                reporting_ticket_.store(ticket_, std::memory_order_relaxed);
                 return &at.task;
             }
         } else if (state == make_state(ticket_, slot_step::withdrawn)) {
@@ -132,6 +133,12 @@ void worker_port::enter(task_phase phase) noexcept {
     if (phase == task_phase::encode) BULKHEAD_KILL_POINT("worker.encode");
 }
 
+void worker_port::report(const task_progress& now) noexcept {
+    const auto ticket = reporting_ticket_.load(std::memory_order_relaxed);
+    control_->progress[ticket % slots_max].write(ticket, now);
+    reported_.store(true, std::memory_order_relaxed);
+}
+
 void worker_port::start_clock() noexcept {
     control_->started_ns.store(monotonic_ns(), std::memory_order_release);
 }
@@ -149,7 +156,7 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
                          const std::shared_ptr<detail::shared_payload>& shared) {
     BULKHEAD_KILL_POINT("worker.finish");
     result_envelope result;
-    result.kind = static_cast<std::uint32_t>(kind);
+    result.kind = static_cast<std::uint16_t>(kind);
     result.bytes = bytes.size();
     result.offset = 0;
     if (bytes.size() <= result_envelope::inline_bytes) {
@@ -200,7 +207,7 @@ void worker_port::finish_in_place(result_kind kind, std::byte* block, std::size_
     result_arena_.shrink(offset, bytes);
     lent_.push_back({ticket_, offset});
     result_envelope result;
-    result.kind = static_cast<std::uint32_t>(kind);
+    result.kind = static_cast<std::uint16_t>(kind);
     result.bytes = bytes;
     result.offset = offset;
     result.where = static_cast<std::uint32_t>(place::arena);
@@ -213,6 +220,8 @@ void worker_port::publish(const result_envelope& result) noexcept {
     slot& at = current();
     std::memcpy(&at.result, &result, bytes_used(result));
     at.result.started_ns = task_started_ns_;
+    at.result.reported = reported_.load(std::memory_order_relaxed) ? 1 : 0;
+    reported_.store(false, std::memory_order_relaxed);
     at.result.run_ns = monotonic_ns() - task_started_ns_;
     BULKHEAD_KILL_POINT("worker.result_written");
     // Release: whoever reads the word reads the result that belongs to it. This store is the commit.
@@ -245,7 +254,7 @@ void worker_port::commit_items(std::uint64_t items, std::uint64_t bytes) noexcep
 void worker_port::finish_chunk(std::uint64_t bytes) {
     lent_.push_back({ticket_, *chunk_offset_});
     result_envelope result;
-    result.kind = static_cast<std::uint32_t>(result_kind::items);
+    result.kind = static_cast<std::uint16_t>(result_kind::items);
     result.bytes = bytes;
     result.offset = *chunk_offset_;
     result.where = static_cast<std::uint32_t>(place::arena);

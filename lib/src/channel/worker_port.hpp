@@ -27,7 +27,7 @@ public:
     [[nodiscard]] virtual std::chrono::milliseconds after() const = 0;
 };
 
-/// For the worker's one task thread, but for stop_requested(). A worker believes its parent.
+/// For the worker's one task thread, but for stop_requested() and report(). A worker believes its parent.
 class worker_port final : public detail::encoder_memory {
 public:
     /// Adopts the descriptors of compartment::worker_fds(). Throws bulkhead::error.
@@ -41,6 +41,8 @@ public:
     [[nodiscard]] std::uint64_t ticket() const noexcept { return ticket_; }
 
     void enter(task_phase phase) noexcept;
+    /// How far the task is. Any thread, one at a time.
+    void report(const task_progress& now) noexcept;
     void start_clock() noexcept;
 
     /// Gives the result, and is done with the task. Throws bulkhead::error, before any of it shows, when
@@ -113,6 +115,8 @@ private:
     std::optional<std::size_t> chunk_offset_;
     std::shared_ptr<detail::shared_payload> arguments_segment_;
     std::uint64_t task_started_ns_ = 0;
+    std::atomic<std::uint64_t> reporting_ticket_{0};  // ticket_, for any thread
+    std::atomic<bool> reported_{false};
 };
 
 }  // namespace bulkhead::channel

@@ -15,6 +15,7 @@ inline constexpr std::array worker_kill_points = std::to_array<std::string_view>
     "worker.attached",        // it serves tasks
     "worker.taken",           // a task has begun
     "worker.run",             // its arguments are decoded
+    "worker.reporting",       // its report of progress is half written
     "worker.item_done",       // an item of a chunk is committed
     "worker.encode",          // its function has returned
     "worker.finish",          // its result is encoded

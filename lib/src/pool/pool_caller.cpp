@@ -66,7 +66,8 @@ pool_core::pick pool_core::collect_for_caller(worker_index worker,
     seat& at = *seats_[worker];
     const auto* first = static_cast<const remote_task*>(scheduler_.ledger(worker).front());
     if (at.box != box || at.lied || at.init_ticket != 0 || first == nullptr || first->what.chunk ||
-        first->may_be_retried() || box->next_result_bytes() > caller_bytes_max) {
+        first->may_be_retried() || first->is_watched() ||
+        box->next_result_bytes() > caller_bytes_max) {
         return pick::not_for_a_caller;
     }
     std::uint64_t ticket = 0;

@@ -162,6 +162,7 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
     task->queued_ns = now_or_so();
     task->add_ref();  // the pool's
     ++figures_.submitted;
+    count_watched(*task);
     scheduler_.submitted(*task);
     dispatch();
     return future;
@@ -228,6 +229,7 @@ void pool_core::drop(remote_task& task, std::vector<remote_task*>& resolved) {
 }
 
 void pool_core::ended(remote_task& task, std::vector<remote_task*>& resolved) {
+    if (task.is_watched()) --progress_watched_;
     resolved.push_back(&task);
     ++resolving_;
 }

@@ -53,6 +53,8 @@ public:
     void abandon(remote_task& task);
     /// In the thread that waits for the task: looks for its result itself, for a short while.
     void help(remote_task& task);
+    [[nodiscard]] task_progress progress_of(const remote_task& task) const;
+    void watch_progress(remote_task& task, progress_callback callback_function);
     void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;
 
     void close();
@@ -227,6 +229,15 @@ private:
     void rest_idle_workers();
     void apply_size();
 
+    // ---- pool_progress.cpp
+    [[nodiscard]] task_progress progress_now(const remote_task& task) const;
+    /// A task that has just got its first watcher, if it has one. Under the lock.
+    void count_watched(const remote_task& task);
+    /// Keeps what a task has said that leaves its worker. Under the lock, before unpost().
+    void note_progress(remote_task& task);
+    void arm_progress();
+    void tell_progress();
+
     // ---- pool_spares.cpp: workers in waiting, on the loop thread
     [[nodiscard]] crew launch_crew();
     /// A spare if there is one, else a new process.
@@ -290,6 +301,8 @@ private:
     std::uint64_t last_spare_id_ = 0;
     boost::asio::steady_timer audit_timer_{io_};
     bool audit_armed_ = false;
+    boost::asio::steady_timer progress_timer_{io_};
+    bool progress_armed_ = false;
 
     mutable std::mutex mutex_;
     std::condition_variable room_;
@@ -308,8 +321,9 @@ private:
     pool_stats figures_;
     std::uint64_t last_id_ = 0;
     std::uint64_t last_accept_ns_ = 0;
-    std::size_t undecided_ = 0;  // failed; whether they run again is being asked
-    std::size_t resolving_ = 0;  // ended for the scheduler, not yet told to their futures
+    std::size_t progress_watched_ = 0;  // tasks whose progress somebody wants to hear of
+    std::size_t undecided_ = 0;         // failed; whether they run again is being asked
+    std::size_t resolving_ = 0;         // ended for the scheduler, not yet told to their futures
     std::size_t submitters_waiting_ = 0;
     bool closed_ = false;
     std::atomic<bool> ending_{false};  // the loop looks at it without the lock

@@ -374,6 +374,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
     const auto ticket = task.ticket;
     const auto phase = at.box->phase_of(ticket);
     const auto how = at.box->at(ticket);
+    note_progress(task);
     unpost(task);
     if (how == channel::progress::waiting && task.doomed == doom::none) {
         scheduler_.returned(task);  // it had not begun

@@ -144,6 +144,7 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
     at.box->release_result(result.ticket, envelope);
     if (task->doomed != doom::none) return;  // decided already; its worker's end settles it
     at.box->settled(result.ticket);
+    if (envelope.reported != 0) note_progress(*task);
     unpost(*task);
     scheduler_.finished(*task, envelope.run_ns);
     ++at.tasks_done;
@@ -247,6 +248,7 @@ void pool_core::decide_retries(std::vector<remote_task*>& resolved) {
             ++(one.timed_out ? figures_.timed_out : figures_.failed);
             task.set_failure(std::move(one.failure), one.pid, one.run_ns);
         }
+        if (task.is_watched()) --progress_watched_;
         resolved.push_back(&task);
     }
     dispatch();

@@ -11,8 +11,49 @@ remote_task::remote_task(std::weak_ptr<pool_core> core, const submission& submit
     : what(submitted), timeout(time_limit), core_(std::move(core)) {
     priority = options.priority;
     retries_left = static_cast<std::uint32_t>(options.retries);
-    if (!options.name.empty()) name_ = std::make_unique<std::string>(options.name);
-    if (options.retry_on) retry_on_ = std::make_unique<retry_predicate>(options.retry_on);
+    if (!options.name.empty()) with_extras().name = options.name;
+    if (options.retry_on) with_extras().retry_on = options.retry_on;
+    if (options.on_progress) with_extras().on_progress.push_back(options.on_progress);
+}
+
+remote_task::extras& remote_task::with_extras() {
+    if (!extras_) extras_ = std::make_unique<extras>();
+    return *extras_;
+}
+
+task_progress remote_task::progress() const {
+    if (const auto core = core_.lock()) return core->progress_of(*this);
+    return noted_progress();
+}
+
+void remote_task::on_progress(progress_callback callback_function) {
+    if (const auto core = core_.lock()) core->watch_progress(*this, std::move(callback_function));
+}
+
+void remote_task::note_progress(const task_progress& said) noexcept {
+    try {
+        with_extras().noted = said;
+    } catch (...) {
+        // No memory: nobody will know how far it was.
+    }
+}
+
+bool remote_task::add_watcher(progress_callback callback_function) {
+    with_extras().on_progress.push_back(std::move(callback_function));
+    return extras_->on_progress.size() == 1;
+}
+
+void remote_task::tell_progress(const task_progress& said,
+                                const std::vector<progress_callback>& watchers) noexcept {
+    if (said == extras_->told) return;
+    extras_->told = said;
+    for (const auto& watcher : watchers) {
+        try {
+            watcher(said);
+        } catch (...) {
+            callback_failed(std::current_exception());
+        }
+    }
 }
 
 bool remote_task::running() const {
@@ -132,6 +173,7 @@ void remote_task::set_cancelled() {
 }
 
 void remote_task::tell_and_release(bool has_waiters) noexcept {
+    if (is_watched()) tell_progress(extras_->noted, extras_->on_progress);
     tell(has_waiters);
     release();
 }

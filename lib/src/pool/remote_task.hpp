@@ -8,6 +8,7 @@
 #include <bulkhead/detail/future_state.hpp>
 #include <bulkhead/detail/pool_access.hpp>
 #include <bulkhead/error.hpp>
+#include <bulkhead/progress.hpp>
 #include <bulkhead/retry.hpp>
 
 #include <atomic>
@@ -39,6 +40,8 @@ public:
         return done() && (outcome_ == outcome::exception || outcome_ == outcome::failed);
     }
     void help() override;
+    [[nodiscard]] task_progress progress() const override;
+    void on_progress(progress_callback callback_function) override;
     bool cancel() override;
     void request_cancel() override;
     void abandon() override;
@@ -52,7 +55,7 @@ public:
 
     [[nodiscard]] pid_t worker_pid() const override { return pid_; }
 
-    [[nodiscard]] std::string name() const { return name_ ? *name_ : std::string(); }
+    [[nodiscard]] std::string name() const { return extras_ ? extras_->name : std::string(); }
 
     // ---- the pool's
     void set_arguments(task_encoder& encoded);
@@ -73,22 +76,44 @@ public:
 
     /// Whether a failure other than a crash may be worth another run.
     [[nodiscard]] bool may_be_retried() const noexcept {
-        return retry_on_ && retries_left != 0 && !what.chunk && !cancel_asked;
+        return extras_ && extras_->retry_on && retries_left != 0 && !what.chunk && !cancel_asked;
     }
     /// Asks the user's predicate; throws what that throws.
     [[nodiscard]] bool is_worth_retrying(const std::exception_ptr& failure) const {
-        return (*retry_on_)(failure);
+        return extras_->retry_on(failure);
     }
+
+    /// What it has said of how far it is, once it ends; or of its last run.
+    void note_progress(const task_progress& said) noexcept;
+    /// For those who watch; false when there are none.
+    bool add_watcher(progress_callback callback_function);
+    [[nodiscard]] bool is_watched() const noexcept {
+        return extras_ && !extras_->on_progress.empty();
+    }
+    /// Who watches; of a task that is_watched().
+    [[nodiscard]] const std::vector<progress_callback>& watchers() const noexcept {
+        return extras_->on_progress;
+    }
+    /// Without the lock: tells what is new since the last time. For the loop's thread, or that which
+    /// resolves the task.
+    void tell_progress(const task_progress& said,
+                       const std::vector<progress_callback>& watchers) noexcept;
+    /// As noted.
+    [[nodiscard]] task_progress noted_progress() const noexcept {
+        return extras_ ? extras_->noted : task_progress();
+    }
+    /// Its outcome is decided.
+    [[nodiscard]] bool is_decided() const noexcept { return outcome_ != outcome::none; }
 
     submission what;
     std::uint64_t queued_ns = 0;  // CLOCK_MONOTONIC
     std::uint64_t ticket = 0;     // in the compartment of the worker it is at
-    std::uint32_t placed_where = 0;
     std::uint64_t placed_offset = 0;
-    std::chrono::nanoseconds timeout;
+    std::uint32_t placed_where = 0;
     doom doomed = doom::none;
     bool cancel_asked = false;  // while it was at a worker or after: no other run begins
     bool stop_asked = false;
+    std::chrono::nanoseconds timeout;
     std::uint64_t stop_deadline_ns = 0;
     /// Arguments before the outcome, the result's bytes after it.
     channel::payload bytes;
@@ -97,9 +122,18 @@ private:
     void callback_failed(std::exception_ptr error) noexcept override;
     void drop_arguments() noexcept;
 
+    /// What few tasks have.
+    struct extras {
+        std::string name;
+        retry_predicate retry_on;
+        std::vector<progress_callback> on_progress;
+        task_progress noted;
+        task_progress told;
+    };
+    [[nodiscard]] extras& with_extras();
+
     std::weak_ptr<pool_core> core_;
-    std::unique_ptr<std::string> name_;
-    std::unique_ptr<retry_predicate> retry_on_;
+    std::unique_ptr<extras> extras_;
     std::unique_ptr<std::vector<std::shared_ptr<const void>>> kept_;
     std::exception_ptr error_;
     std::uint64_t run_ns_ = 0;

@@ -110,6 +110,7 @@ void thread_core::run_one() {
         const bool perhaps_again = task.retry_on_ && task.retries_left_ > 0;
         error = nullptr;
         const auto started = steady_ns();
+        const thread_sink reports_to(task);
         try {
             task.run(perhaps_again);
         } catch (...) {
@@ -124,6 +125,7 @@ void thread_core::run_one() {
         --task.retries_left_;
         ++figures_.retried;
         task.queued_ns_ = ended;
+        task.forget_progress();
     }
     task.drop();
     end(state, std::move(error));
@@ -180,6 +182,7 @@ void thread_core::end(const state_ptr& state, std::exception_ptr error) {
     }
     room_.notify_one();
     task.error_ = std::move(error);
+    task.tell_last_progress();
     task.finish();
     resolved();
 }
@@ -364,7 +367,9 @@ local_state::local_state(thread_core& core, const task_options& options)
       priority_(options.priority),
       name_(options.name),
       retries_left_(options.retries),
-      retry_on_(options.retry_on) {}
+      retry_on_(options.retry_on) {
+    if (options.on_progress) watchers_.push_back(options.on_progress);
+}
 
 local_state::~local_state() = default;
 
@@ -391,6 +396,53 @@ void local_state::take(result_reader, void* out) {
     // Moved: the exception's last owner shall be the thread that handles it.
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     take_value(out);
+}
+
+task_progress local_state::progress() const {
+    const std::lock_guard held(progress_mutex_);
+    return said_;
+}
+
+void local_state::on_progress(progress_callback callback_function) {
+    const std::lock_guard held(progress_mutex_);
+    if (step_.load() != step::done) watchers_.push_back(std::move(callback_function));
+}
+
+void local_state::report(task_progress now) noexcept {
+    std::unique_lock held(progress_mutex_);
+    said_ = now;
+    if (watchers_.empty()) return;
+    const auto time = std::chrono::steady_clock::now();
+    if (time < next_telling_) return;
+    next_telling_ = time + progress_interval;
+    tell_progress(held);
+}
+
+void local_state::forget_progress() noexcept {
+    const std::lock_guard held(progress_mutex_);
+    said_ = {};
+}
+
+void local_state::tell_last_progress() noexcept {
+    std::unique_lock held(progress_mutex_);
+    if (!watchers_.empty()) tell_progress(held);
+}
+
+void local_state::tell_progress(std::unique_lock<std::mutex>& held) noexcept {
+    if (said_ == told_) return;
+    told_ = said_;
+    const auto said = said_;
+    // A watcher may add another one: only those that are there by now, and without the lock.
+    auto watcher = watchers_.begin();
+    for (std::size_t left = watchers_.size(); left != 0; --left, ++watcher) {
+        held.unlock();
+        try {
+            (*watcher)(said);
+        } catch (...) {
+            callback_failed(std::current_exception());
+        }
+        held.lock();
+    }
 }
 
 void local_state::callback_failed(std::exception_ptr error) noexcept {

@@ -8,6 +8,7 @@
 #include "pool/exception_travel.hpp"
 #include "ring/recent_objects.hpp"
 
+#include <bulkhead/detail/progress_sink.hpp>
 #include <bulkhead/detail/task_encoder.hpp>
 #include <bulkhead/task.hpp>
 
@@ -108,7 +109,7 @@ private:
     ring::recent_objects& objects_ = ring::recent_objects::of_this_process();
 };
 
-class worker final : public task_context {
+class worker final : public task_context, public progress_sink {
 public:
     explicit worker(worker_port& port) : port_(port) {}
 
@@ -149,6 +150,11 @@ public:
     }
 
     void enter(task_phase phase) override { port_.enter(phase); }
+
+    void report(task_progress now) noexcept override {
+        const std::lock_guard one_at_a_time(reporting_);
+        port_.report(now);
+    }
 
     std::stop_token stop_token() override {
         if (!watcher_) watcher_.emplace(port_);
@@ -313,6 +319,7 @@ private:
     bool threw_ = false;
     bool sent_ = false;
     std::optional<stop_watcher> watcher_;
+    std::mutex reporting_;
     std::deque<std::shared_ptr<const void>> kept_;
 };
 
@@ -330,6 +337,7 @@ void flush_output() noexcept {
 void serve(const std::vector<int>& fds) {
     worker_port port(fds);  // never destroyed, nor is the worker: its stop_watcher looks at both
     worker self(port);
+    set_process_sink(&self);
     os::report_crashes_to(port.crash());
     if (port.memory_max_bytes() != 0) os::limit_own_memory(port.memory_max_bytes());
     unmapping mappings;

@@ -2,6 +2,8 @@
 /// What a future and the executor share: one object per task, counted references.
 #pragma once
 
+#include <bulkhead/progress.hpp>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -65,6 +67,11 @@ public:
 
     /// The process that gave the result, 0 when unknown. Once done().
     [[nodiscard]] virtual pid_t worker_pid() const { return 0; }
+
+    /// See future::progress.
+    [[nodiscard]] virtual task_progress progress() const { return {}; }
+    /// See future::on_progress.
+    virtual void on_progress(progress_callback) {}
 
     /// Waits until done; false when the deadline passed first.
     bool wait(std::optional<clock::time_point> deadline);

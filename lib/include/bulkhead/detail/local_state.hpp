@@ -4,12 +4,15 @@
 
 #include <bulkhead/detail/future_state.hpp>
 #include <bulkhead/detail/idle_watch.hpp>
+#include <bulkhead/detail/progress_sink.hpp>
 #include <bulkhead/detail/when_full.hpp>
 #include <bulkhead/options.hpp>
 
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -22,7 +25,7 @@ namespace bulkhead::detail {
 class thread_core;
 
 /// States: queued -> running -> done, or queued -> done (cancelled); moved by the pool's lock.
-class local_state : public future_state {
+class local_state : public future_state, private progress_sink {
 public:
     local_state(thread_core& core, const task_options& options);
     ~local_state() override;
@@ -34,6 +37,8 @@ public:
     void request_cancel() override { (void)cancel(); }
     void abandon() override;
     void take(result_reader read, void* out) final;
+    [[nodiscard]] task_progress progress() const final;
+    void on_progress(progress_callback callback_function) final;
 
 protected:
     void callback_failed(std::exception_ptr error) noexcept override;
@@ -51,6 +56,13 @@ private:
     friend class thread_core;
     enum class step : std::uint8_t { queued, running, done };
 
+    void report(task_progress now) noexcept final;
+    /// Another run begins.
+    void forget_progress() noexcept;
+    /// The last report, if the watchers do not know it.
+    void tell_last_progress() noexcept;
+    void tell_progress(std::unique_lock<std::mutex>& held) noexcept;
+
     std::weak_ptr<thread_core> core_;
     std::atomic<step> step_{step::queued};
     std::atomic<bool> was_cancelled_{false};
@@ -61,6 +73,12 @@ private:
     std::int64_t queued_ns_ = 0;  // steady_clock
     std::stop_source stop_;
     std::exception_ptr error_;
+
+    mutable std::mutex progress_mutex_;  // for what follows
+    task_progress said_;
+    task_progress told_;
+    std::chrono::steady_clock::time_point next_telling_{};
+    std::list<progress_callback> watchers_;  // grows while one of them is called
 };
 
 template <class F, class... A>

@@ -66,6 +66,15 @@ public:
         }
     }
 
+    /// Items in all; the shortest input counts.
+    [[nodiscard]] std::size_t size() {
+        return std::apply(
+            [](auto&... input) {
+                return std::min({static_cast<std::size_t>(std::ranges::size(input))...});
+            },
+            inputs_);
+    }
+
     /// The caller has stepped past an item.
     void stepped() noexcept { --ahead_; }
     /// After source().collect().
