@@ -5,7 +5,9 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace bulkhead::tools {
@@ -26,10 +28,37 @@ struct figure {
     std::vector<contender> contenders;
 };
 
-/// What the library does, without peers.
-[[nodiscard]] std::vector<figure> library_figures();
-/// What the machine, and stock Boost, can do at most.
+enum class better : bool { less, more };
+
+[[nodiscard]] inline figure of_library(std::string name, std::string title, std::string unit,
+                                       better which, std::function<double(double)> measure) {
+    return {.name = std::move(name),
+            .title = std::move(title),
+            .unit = std::move(unit),
+            .more_is_better = which == better::more,
+            .contenders = {{"bulkhead", std::move(measure)}}};
+}
+
+/// What a process pool, and a thread pool, get done in a second.
+[[nodiscard]] std::vector<figure> throughput_figures();
+/// How long one waits for something.
+[[nodiscard]] std::vector<figure> latency_figures();
+/// What more tasks and idle workers cost.
+[[nodiscard]] std::vector<figure> scale_figures();
+[[nodiscard]] std::vector<figure> queue_figures();
+/// What the machine can do at most.
 [[nodiscard]] std::vector<figure> limit_figures();
+
+/// Two processes that sleep and ring each other's eventfd: there and back once, as often as
+/// `run_s` allows; the median, in microseconds. Between the rounds both are idle for `idle`.
+[[nodiscard]] double wake_up_us(double run_s, std::chrono::milliseconds idle);
+
+/// Messages a second through a stock boost::interprocess::message_queue, 64 bytes each.
+[[nodiscard]] double stock_queue_messages(double run_s);
+/// libzmq is looked for when it is needed, so that the tool does not depend on it.
+[[nodiscard]] bool zmq_is_there();
+/// The same through libzmq, PUSH to PULL, over its quickest way between processes.
+[[nodiscard]] double zmq_messages(double run_s);
 
 class stopwatch {
 public:
@@ -42,8 +71,13 @@ private:
     clock::time_point started_ = clock::now();
 };
 
+inline void expect(bool right) {
+    if (!right) throw std::runtime_error("a task gave a wrong result");
+}
+
 /// The first run of a series; those before the one that counts are the warm-up.
 inline constexpr std::uint64_t first_count = 4;
+inline constexpr std::uint64_t unbounded = std::uint64_t{1} << 40;
 
 /// Calls `run(count)`, which gives the seconds it took, with more and more until a run takes
 /// `run_s` or does `count_max`; gives the operations per second of that last run. The Python peers
@@ -58,6 +92,23 @@ double operations_per_second(double run_s, std::uint64_t count_max, Run&& run) {
         count =
             std::min(count_max, static_cast<std::uint64_t>(static_cast<double>(count) * factor));
     }
+}
+
+[[nodiscard]] inline double median_of(std::vector<double> values) {
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+}
+
+inline constexpr int samples_min = 3;
+
+/// The median of what `sample()` gives, which is called for `run_s` in all.
+template <class Sample>
+double median_sample(double run_s, Sample&& sample) {
+    std::vector<double> values;
+    const stopwatch clock;
+    while (values.size() < samples_min || clock.seconds() < run_s) values.push_back(sample());
+    return median_of(std::move(values));
 }
 
 }  // namespace bulkhead::tools

@@ -6,19 +6,20 @@
 #include <boost/interprocess/ipc/message_queue.hpp>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <system_error>
+#include <thread>
 #include <unistd.h>
 
 namespace bulkhead::tools {
 namespace {
 
 namespace ipc = boost::interprocess;
-
-constexpr std::uint64_t unbounded = std::uint64_t{1} << 40;
+using namespace std::chrono_literals;
 
 double memcpy_gib_per_second(double run_s) {
     constexpr std::size_t block_bytes = 16 << 20;
@@ -60,31 +61,35 @@ private:
     int fd_;
 };
 
-/// Two processes that wake one another by turns: what a round trip costs when both sides sleep.
-double wake_up_us(double run_s) {
-    constexpr std::uint64_t ball = 1;
-    constexpr std::uint64_t end_of_game = 2;
-    const event_fd there;
-    const event_fd back;
-    const pid_t child = ::fork();
-    if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
-    if (child == 0) {
-        while (there.wait() == ball) back.ring(ball);
+/// The other process of a ping-pong, until it is told to end.
+class partner {
+public:
+    partner() : child_(::fork()) {
+        if (child_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
+        if (child_ != 0) return;
+        while (there_.wait() == ball) back_.ring(ball);
         ::_exit(0);
     }
-    const double games = operations_per_second(run_s, unbounded, [&](std::uint64_t count) {
-        const stopwatch clock;
-        for (std::uint64_t i = 0; i != count; ++i) {
-            there.ring(ball);
-            (void)back.wait();
+    ~partner() {
+        there_.ring(end_of_game);
+        while (::waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
         }
-        return clock.seconds();
-    });
-    there.ring(end_of_game);
-    while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
     }
-    return 1e6 / games;
-}
+    partner(const partner&) = delete;
+    partner& operator=(const partner&) = delete;
+
+    void there_and_back() const noexcept {
+        there_.ring(ball);
+        (void)back_.wait();
+    }
+
+private:
+    static constexpr std::uint64_t ball = 1;
+    static constexpr std::uint64_t end_of_game = 2;
+    event_fd there_;
+    event_fd back_;
+    pid_t child_;
+};
 
 constexpr std::size_t message_bytes = 64;
 constexpr std::size_t messages_max = 1024;
@@ -120,7 +125,56 @@ void receive_messages(const std::string& name, const queue<int>& reader_is_there
     took_s.put(clock.seconds());
 }
 
-double message_queue_messages(double run_s) {
+/// What a round trip costs when nobody sleeps: two processes write a word by turns.
+struct court {
+    std::atomic<std::uint32_t> ball{0};  // odd: there; even: back
+    std::atomic<bool> over{false};
+};
+
+void return_balls(const shared_value<court>& shared) {
+    court& here = *shared;
+    std::uint32_t next = 1;
+    while (!here.over.load(std::memory_order_relaxed)) {
+        if (here.ball.load(std::memory_order_acquire) != next) continue;
+        here.ball.store(next + 1, std::memory_order_release);
+        next += 2;
+    }
+}
+
+double cache_line_us(double run_s) {
+    const shared_value<court> shared;
+    court& here = *shared;
+    process other(return_balls, shared);
+    std::uint32_t played = 0;
+    const auto play = [&](std::uint64_t count) {
+        const stopwatch clock;
+        for (std::uint64_t i = 0; i != count; ++i) {
+            here.ball.store(++played, std::memory_order_release);
+            ++played;
+            while (here.ball.load(std::memory_order_acquire) != played) {
+            }
+        }
+        return clock.seconds();
+    };
+    play(1);  // until the other has started
+    const double games = operations_per_second(run_s, unbounded, play);
+    here.over = true;
+    return 1e6 / games;
+}
+
+}  // namespace
+
+double wake_up_us(double run_s, std::chrono::milliseconds idle) {
+    const partner other;
+    return median_sample(run_s, [&] {
+        if (idle > idle.zero()) std::this_thread::sleep_for(idle);
+        const stopwatch clock;
+        other.there_and_back();
+        return clock.seconds() * 1e6;
+    });
+}
+
+double stock_queue_messages(double run_s) {
     return operations_per_second(run_s, unbounded, [](std::uint64_t count) {
         const message_queue_name mq("bulkhead-bench-" + std::to_string(::getpid()));
         const ipc::message_queue made(ipc::create_only, mq.name.c_str(), messages_max,
@@ -133,8 +187,6 @@ double message_queue_messages(double run_s) {
     });
 }
 
-}  // namespace
-
 std::vector<figure> limit_figures() {
     return {
         {.name = "memcpy",
@@ -142,14 +194,15 @@ std::vector<figure> limit_figures() {
          .unit = "GiB/s",
          .contenders = {{"this machine", memcpy_gib_per_second}}},
         {.name = "wake-up",
-         .title = "two processes ring each other's eventfd",
+         .title = "two wake-ups by eventfd, of two processes that sleep",
          .unit = "us",
          .more_is_better = false,
-         .contenders = {{"this machine", wake_up_us}}},
-        {.name = "message-queue",
-         .title = "stock boost message_queue, 64 bytes, a sender and a receiver process",
-         .unit = "messages/s",
-         .contenders = {{"this machine", message_queue_messages}}},
+         .contenders = {{"this machine", [](double run_s) { return wake_up_us(run_s, 0ms); }}}},
+        {.name = "cache-line",
+         .title = "two processes spin on a cache line, there and back",
+         .unit = "us",
+         .more_is_better = false,
+         .contenders = {{"this machine", cache_line_us}}},
     };
 }
 

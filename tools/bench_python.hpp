@@ -12,7 +12,8 @@ namespace bulkhead::tools {
 /// "3.11.2", of the python3 in PATH; nullopt when there is none.
 [[nodiscard]] std::optional<std::string> python_version();
 
-/// Gives each figure that Python can do its Python peers.
-void add_python_peers(std::vector<figure>& figures);
+/// Gives each figure that Python can do its Python peers: those of the standard library, of loky (in
+/// joblib) and of mpi4py. Returns the names of those that are not installed.
+std::vector<std::string> add_python_peers(std::vector<figure>& figures);
 
 }  // namespace bulkhead::tools

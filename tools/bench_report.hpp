@@ -12,7 +12,8 @@ namespace bulkhead::tools {
 
 struct measured_contender {
     std::string name;
-    std::vector<double> runs;  // in the order they were made
+    std::vector<double> runs{};  // in the order they were made
+    bool failed = false;         // and is not measured any more
 
     [[nodiscard]] double median() const;
     [[nodiscard]] double min() const;

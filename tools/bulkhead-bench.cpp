@@ -30,8 +30,11 @@ struct bench_options {
 };
 
 std::vector<figure> all_figures() {
-    auto figures = library_figures();
-    for (auto& limit : limit_figures()) figures.push_back(std::move(limit));
+    std::vector<figure> figures;
+    for (const auto& group :
+         {throughput_figures, latency_figures, scale_figures, queue_figures, limit_figures}) {
+        for (auto& one : group()) figures.push_back(std::move(one));
+    }
     return figures;
 }
 
@@ -64,9 +67,10 @@ std::optional<bench_options> parse_command_line(int argc, char** argv) {
     if (given.count("help") != 0) {
         std::cout
             << "Usage: bulkhead-bench [options]\n\n"
-               "Measures the library, beside it Python if python3 is installed, and what the\n"
-               "machine can do at most, by turns; prints medians and spreads. Takes about three\n"
-               "minutes. Wants an optimised build and a machine that does nothing else.\n\n"
+               "Measures the library, beside it what is installed of its peers (Python's pools,\n"
+               "loky, mpi4py, libzmq), and what the machine can do at most, by turns; prints\n"
+               "medians and spreads. Takes about twenty minutes. Wants an optimised build and a\n"
+               "machine that does nothing else.\n\n"
             << visible << "\nNames: " << all_names()
             << "\n\nExit code: 0 ok, 1 failed, 2 wrong usage.\n";
         return std::nullopt;
@@ -107,6 +111,27 @@ void show_progress(const std::string& what) {
     if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r\033[K" << what << std::flush;
 }
 
+void say_missing(const std::string& peer) {
+    std::cerr << "bulkhead-bench: not on this machine, and left out: " << peer
+              << " (tools/bench-peers installs it)\n";
+}
+
+/// A peer that fails does not spoil what is measured beside it; one of ours does.
+void measure_once(measured_figure& measured, std::size_t which, double run_s) {
+    auto& contender = measured.contenders[which];
+    if (contender.failed) return;
+    try {
+        contender.runs.push_back(measured.what->contenders[which].measure(run_s));
+    } catch (const std::exception& error) {
+        if (which == 0) throw;
+        contender.failed = true;
+        contender.runs.clear();
+        show_progress("");
+        std::cerr << "bulkhead-bench: " << measured.what->name << ", " << contender.name
+                  << " is left out: " << error.what() << '\n';
+    }
+}
+
 void run_bench(const bench_options& wanted) {
     auto figures = chosen_figures(wanted.only);
     bench_report report{.where = this_machine(),
@@ -114,18 +139,19 @@ void run_bench(const bench_options& wanted) {
                         .run_s = wanted.run_s,
                         .load_before = load_average(),
                         .figures = {}};
+    if (!zmq_is_there()) say_missing("libzmq");
     if (wanted.python) {
         if (const auto version = python_version()) {
             report.where.python = *version;
-            add_python_peers(figures);
+            for (const auto& name : add_python_peers(figures)) say_missing(name);
         } else {
-            std::cerr << "bulkhead-bench: no python3 in PATH; its figures are left out\n";
+            say_missing("python3 and what belongs to it");
         }
     }
     for (const auto& figure : figures) {
         auto& measured = report.figures.emplace_back(measured_figure{&figure, {}});
         for (const auto& contender : figure.contenders) {
-            measured.contenders.push_back({contender.name, {}});
+            measured.contenders.push_back({.name = contender.name});
         }
     }
     for (int repetition = 1; repetition <= wanted.repetitions; ++repetition) {
@@ -134,10 +160,13 @@ void run_bench(const bench_options& wanted) {
                 show_progress(std::to_string(repetition) + " of " +
                               std::to_string(wanted.repetitions) + ": " + measured.what->name +
                               ", " + measured.contenders[i].name);
-                measured.contenders[i].runs.push_back(
-                    measured.what->contenders[i].measure(wanted.run_s));
+                measure_once(measured, i, wanted.run_s);
             }
         }
+    }
+    for (auto& measured : report.figures) {
+        std::erase_if(measured.contenders,
+                      [](const measured_contender& one) { return one.runs.empty(); });
     }
     show_progress("");
     report.load_after = load_average();

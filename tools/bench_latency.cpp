@@ -1,0 +1,117 @@
+// How long one waits. What the Python peers do is in bench_peers.py: keep them alike.
+#include "bench_figure.hpp"
+
+#include <bulkhead/bulkhead.hpp>
+
+#include <csignal>
+#include <thread>
+
+namespace bulkhead::tools {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::int64_t square(std::int64_t x) { return x * x; }
+
+double trip_us(process_pool& pool) {
+    const stopwatch trip;
+    expect(pool.submit(square, 7).get() == 49);
+    return trip.seconds() * 1e6;
+}
+
+double round_trip_us(double run_s, int workers) {
+    process_pool pool(workers);
+    std::vector<double> trips_us;
+    operations_per_second(run_s, unbounded, [&](std::uint64_t count) {
+        trips_us.clear();
+        const stopwatch clock;
+        for (std::uint64_t i = 0; i != count; ++i) trips_us.push_back(trip_us(pool));
+        return clock.seconds();
+    });
+    return median_of(std::move(trips_us));
+}
+
+constexpr auto idle_time = 10ms;
+
+double idle_trip_us(double run_s) {
+    process_pool pool(1);
+    expect(pool.submit(square, 1).get() == 1);
+    return median_sample(run_s, [&] {
+        std::this_thread::sleep_for(idle_time);
+        return trip_us(pool);
+    });
+}
+
+double first_result_ms(double run_s) {
+    return median_sample(run_s, [] {
+        const stopwatch clock;
+        process_pool pool(2);
+        expect(pool.submit(square, 7).get() == 49);
+        return clock.seconds() * 1e3;
+    });
+}
+
+void die() { std::raise(SIGKILL); }
+
+/// From the crash's being known to the next task's result.
+double after_crash_us(double run_s) {
+    process_pool pool(1);
+    expect(pool.submit(square, 1).get() == 1);
+    return median_sample(run_s, [&] {
+        while (pool.stats().spares == 0) {
+            std::this_thread::sleep_for(1ms);
+            (void)trip_us(pool);  // spares come up while a pool is at work
+        }
+        auto crash = pool.submit(die);
+        crash.wait();
+        return trip_us(pool);
+    });
+}
+
+constexpr std::size_t array_doubles = (std::size_t{1} << 30) / sizeof(double);
+constexpr int array_tasks = 4;
+
+double element(const shared_array<double>& array, std::size_t i) { return array[i]; }
+
+double shared_array_us(double run_s) {
+    process_pool pool(2);
+    const shared_array<double> array(array_doubles);
+    array[array_doubles / 2] = 1;
+    return median_sample(run_s, [&] {
+        std::vector<future<double>> results;
+        const stopwatch clock;
+        for (int i = 0; i != array_tasks; ++i) {
+            results.push_back(pool.submit(element, array, array_doubles / 2));
+        }
+        for (auto& result : results) expect(result.get() == 1);
+        return clock.seconds() * 1e6;
+    });
+}
+
+}  // namespace
+
+std::vector<figure> latency_figures() {
+    std::vector<figure> figures;
+    const auto add = [&](std::string name, std::string title, std::string unit,
+                         std::function<double(double)> measure) -> figure& {
+        return figures.emplace_back(of_library(std::move(name), std::move(title), std::move(unit),
+                                               better::less, std::move(measure)));
+    };
+    for (const int workers : {1, 2}) {
+        const std::string count = std::to_string(workers);
+        add("round-trip-" + count,
+            "submit one and get it, median, " + count + (workers == 1 ? " worker" : " workers"),
+            "us", [workers](double run_s) { return round_trip_us(run_s, workers); });
+    }
+    add("idle-trip", "submit one and get it after 10 ms of idleness, median, 1 worker", "us",
+        idle_trip_us)
+        .contenders.push_back(
+            {"two wake-ups by eventfd", [](double run_s) { return wake_up_us(run_s, idle_time); }});
+    add("first-result", "from no pool to a task's result, 2 workers", "ms", first_result_ms);
+    add("after-crash", "a task after a crash, with a spare worker, 1 worker", "us", after_crash_us);
+    add("shared-array", "a shared_array of 1 GiB handed to 4 tasks, 2 workers", "us",
+        shared_array_us);
+    return figures;
+}
+
+}  // namespace bulkhead::tools

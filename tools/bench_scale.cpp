@@ -1,0 +1,177 @@
+// What a great many tasks, and workers with nothing to do, cost.
+#include "bench_figure.hpp"
+
+#include <bulkhead/bulkhead.hpp>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+#include <unistd.h>
+
+namespace bulkhead::tools {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t few = 1'000;
+constexpr std::uint64_t many = 1'000'000;
+
+std::int64_t square(std::int64_t x) { return x * x; }
+void wait_for(const event& gate) { gate.wait(); }
+
+/// A pool whose only worker is kept busy, so that what is submitted waits.
+struct waiting_line {
+    explicit waiting_line(std::uint64_t count) {
+        results.reserve(count);
+        blocker = pool.submit(wait_for, gate);
+        while (pool.stats().running == 0) std::this_thread::sleep_for(1ms);
+    }
+    void fill(std::uint64_t count) {
+        for (std::uint64_t i = 0; i != count; ++i) {
+            results.push_back(pool.submit(square, static_cast<std::int64_t>(i % 1000)));
+        }
+    }
+    void drain() {
+        gate.set();
+        for (auto& result : results) expect(result.get() >= 0);
+        results.clear();
+        blocker.get();
+    }
+
+    process_pool pool{process_pool_options{.workers = 1, .backlog_max = 2 * many}};
+    event gate;
+    future<void> blocker;
+    std::vector<future<std::int64_t>> results;
+};
+
+/// In nanoseconds: `depth` tasks are queued before the first of them can run, then all are done.
+double queued_task_ns(double run_s, std::uint64_t depth) {
+    double seconds = 0;
+    std::uint64_t tasks = 0;
+    while (seconds < run_s) {
+        waiting_line line(depth);
+        for (int round = 0; seconds < run_s && round != 1000; ++round) {
+            if (round != 0) {
+                line.gate.clear();
+                line.blocker = line.pool.submit(wait_for, line.gate);
+            }
+            const stopwatch clock;
+            line.fill(depth);
+            line.drain();
+            seconds += clock.seconds();
+            tasks += depth;
+        }
+    }
+    return seconds * 1e9 / static_cast<double>(tasks);
+}
+
+std::uint64_t resident_bytes() {
+    std::ifstream statm("/proc/self/statm");
+    std::uint64_t pages_in_all = 0;
+    std::uint64_t resident_pages = 0;
+    statm >> pages_in_all >> resident_pages;
+    return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+void weigh_queued_tasks(std::uint64_t depth, const queue<double>& bytes) {
+    waiting_line line(depth);
+    const std::uint64_t before = resident_bytes();
+    line.fill(depth);
+    const auto grown = static_cast<double>(resident_bytes() - before);
+    line.drain();
+    bytes.put(grown / static_cast<double>(depth));
+}
+
+/// In a process of its own, which has no memory left from figures before.
+double queued_task_bytes(double run_s) {
+    const queue<double> bytes;
+    const process weighing(weigh_queued_tasks, run_s < 0.1 ? many / 10 : many, bytes);
+    return bytes.get();
+}
+
+/// Of the numbers behind `key` in a file of /proc that consists of lines `key: number`.
+std::uint64_t sum_in(const std::filesystem::path& file, std::string_view key) {
+    std::ifstream in(file);
+    std::uint64_t sum = 0;
+    for (std::string line; std::getline(in, line);) {
+        const auto colon = line.find(':');
+        if (colon != std::string::npos && std::string_view(line).substr(0, colon).ends_with(key)) {
+            sum += std::stoull(line.substr(colon + 1));
+        }
+    }
+    return sum;
+}
+
+const std::filesystem::path proc = "/proc";
+
+/// How often the threads of a process have stopped running.
+std::uint64_t switches_of(const std::filesystem::path& process) {
+    std::uint64_t sum = 0;
+    for (const auto& thread : std::filesystem::directory_iterator(process / "task")) {
+        sum += sum_in(thread.path() / "status", "voluntary_ctxt_switches");
+    }
+    return sum;
+}
+
+/// This process, its workers, and whatever else it has started.
+std::uint64_t switches_of_family() {
+    std::uint64_t sum = switches_of(proc / "self");
+    for (const auto& thread : std::filesystem::directory_iterator(proc / "self" / "task")) {
+        std::ifstream children(thread.path() / "children");
+        for (std::string pid; children >> pid;) sum += switches_of(proc / pid);
+    }
+    return sum;
+}
+
+constexpr double idle_run_factor = 10;  // a second for each tenth of it that the others run
+
+process_pool& used_pool(process_pool& pool) {
+    for (std::uint64_t i = 0; i != few; ++i) expect(pool.submit(square, 2).get() == 4);
+    std::this_thread::sleep_for(500ms);
+    return pool;
+}
+
+/// Of parent, two workers, spare and keeper together, less that of the thread that measures.
+double idle_switches(double run_s) {
+    process_pool pool(2);
+    used_pool(pool);
+    const std::uint64_t before = switches_of_family();
+    std::this_thread::sleep_for(std::chrono::duration<double>(run_s * idle_run_factor));
+    const std::uint64_t own = 1;
+    return static_cast<double>(switches_of_family() - before - own);
+}
+
+double idle_kib(double) {
+    process_pool pool(2);
+    used_pool(pool);
+    std::uint64_t kib = 0;
+    for (const auto& worker : pool.workers()) {
+        const auto rollup = proc / std::to_string(worker.pid) / "smaps_rollup";
+        kib += sum_in(rollup, "Private_Clean") + sum_in(rollup, "Private_Dirty");
+    }
+    return static_cast<double>(kib) / 2;
+}
+
+}  // namespace
+
+std::vector<figure> scale_figures() {
+    std::vector<figure> figures;
+    const auto add = [&](std::string name, std::string title, std::string unit,
+                         std::function<double(double)> measure) {
+        figures.push_back(of_library(std::move(name), std::move(title), std::move(unit),
+                                     better::less, std::move(measure)));
+    };
+    add("queued-1000", "a task, 1,000 of them queued before the first starts, 1 worker", "ns",
+        [](double run_s) { return queued_task_ns(run_s, few); });
+    add("queued-1000000", "a task, 1,000,000 of them queued before the first starts, 1 worker",
+        "ns", [](double run_s) { return queued_task_ns(run_s, run_s < 0.1 ? many / 10 : many); });
+    add("queued-bytes", "memory of a queued task and its future, of 1,000,000", "bytes",
+        queued_task_bytes);
+    add("idle-switches",
+        "context switches of an idle pool of 2 workers, in all, in 10 s (--quick: 0.2 s)", "",
+        idle_switches);
+    add("idle-memory", "private memory of an idle worker", "KiB", idle_kib);
+    return figures;
+}
+
+}  // namespace bulkhead::tools
