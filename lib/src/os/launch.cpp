@@ -3,11 +3,7 @@
 
 #include <bulkhead/error.hpp>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/process/v2/posix/default_launcher.hpp>
-#include <boost/process/v2/process.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <algorithm>
 #include <array>
@@ -22,7 +18,6 @@
 #include <mutex>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -39,24 +34,20 @@ std::string& name_of_program() {
     return name;
 }
 
-/// The environment, `variable` in the place of the one of its name. Async-signal-safe; never freed.
-const char* const* environment_with(std::string_view variable) noexcept {
-    const std::string_view name = variable.substr(0, variable.find('=') + 1);
-    std::size_t count = 0;
-    while (environ != nullptr && environ[count] != nullptr) ++count;
-    void* memory = ::mmap(nullptr, (count + 2) * sizeof(const char*), PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) ::_exit(1);
-    auto* const all = static_cast<const char**>(memory);
-    std::size_t filled = 0;
-    for (std::size_t i = 0; i != count; ++i) {
-        if (std::strncmp(environ[i], name.data(), name.size()) != 0) all[filled++] = environ[i];
+/// The environment, `variable` in the place of the one of its name.
+std::vector<const char*> environment_with(const std::string& variable) {
+    const std::string_view name = std::string_view(variable).substr(0, variable.find('=') + 1);
+    std::vector<const char*> all;
+    for (char** at = environ; at != nullptr && *at != nullptr; ++at) {
+        if (std::strncmp(*at, name.data(), name.size()) != 0) all.push_back(*at);
     }
-    all[filled] = variable.data();
+    all.push_back(variable.c_str());
+    all.push_back(nullptr);
     return all;
 }
 
-/// What happens in the child between fork and exec. Async-signal-safe calls only.
+/// What happens in the child between vfork and exec, in the parent's memory. Async-signal-safe calls
+/// only, and nothing of that memory is changed.
 struct child_setup {
     const std::vector<int>* passed;
     int out_fd;
@@ -64,22 +55,9 @@ struct child_setup {
     int null_fd;
     pid_t parent;
     bool dies_with_parent;
-    std::string_view variable;
 
     template <class Launcher, class Path, class Argv>
-    boost::system::error_code on_setup(Launcher& launcher, const Path&, const Argv&) const {
-        // Keeps Boost from closing them; whether they survive the exec is decided below.
-        launcher.fd_whitelist.insert(launcher.fd_whitelist.end(), passed->begin(), passed->end());
-        for (const int fd : {out_fd, err_fd}) {
-            if (fd >= 0) launcher.fd_whitelist.push_back(fd);
-        }
-        return {};
-    }
-
-    template <class Launcher, class Path, class Argv>
-    boost::system::error_code on_exec_setup(Launcher& launcher, const Path&, const Argv&) const {
-        // Here, where no other thread changes the environment.
-        if (!variable.empty()) launcher.env = environment_with(variable);
+    boost::system::error_code on_exec_setup(Launcher&, const Path&, const Argv&) const noexcept {
         if (dies_with_parent) {
             ::setpgid(0, 0);
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -105,15 +83,51 @@ struct child_setup {
     }
 };
 
-/// epoll, timer and interrupter of the io_context, Boost's pipe and pidfd, our own pidfd, and the pipe
-/// of await_start().
-constexpr std::size_t descriptors_needed = 10;
+/// Boost.Process's launcher of its name shares the parent's memory with the child too, and lets Asio change
+/// it there (it makes its reactor anew, which is then the parent's, with the child's descriptors); its
+/// default one forks, which copies the page tables: 5 ms for each GiB that the parent has, and a page fault
+/// for each page that the parent writes to afterwards. So this one is made of the same parts, without Asio.
+struct vfork_launcher : process_v2::posix::default_launcher {
+    /// 0, or the error; then `pid` is a child that has to be reaped, unless it is -1.
+    template <class Setup>
+    [[nodiscard]] int run(const process_v2::filesystem::path& executable, const char* const* argv,
+                          const Setup& setup) {
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0) return errno;
+        const unique_fd told(ends[0]);
+        unique_fd tells(ends[1]);
+        // The child goes on in this thread's memory: nothing may be optimised into being changed there.
+        pid = ::vfork();
+        if (pid == 0) {
+            process_v2::posix::detail::on_exec_setup(*this, executable, argv, setup);
+            ::execve(executable.c_str(), const_cast<char* const*>(argv),
+                     const_cast<char* const*>(env));
+            const int cause = errno;
+            (void)!::write(tells.get(), &cause, sizeof cause);
+            ::_exit(EXIT_FAILURE);
+        }
+        if (pid < 0) return errno;
+        tells.reset();
+        int cause = 0;
+        ssize_t got = 0;
+        while ((got = ::read(told.get(), &cause, sizeof cause)) < 0 && errno == EINTR) {
+        }
+        return got == sizeof cause ? cause : 0;
+    }
+};
+
+/// The pipe of run(), pidfd, and the pair of await_start().
+constexpr std::size_t descriptors_needed = 5;
+
+void reap(pid_t pid) noexcept {
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
 
 /// Its pid is still its own.
 void kill_unreaped(pid_t pid) noexcept {
     ::kill(pid, SIGKILL);
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    reap(pid);
 }
 
 [[noreturn]] void throw_spawn(const std::string& what) { throw pool_broken(cannot_start(what)); }
@@ -131,7 +145,7 @@ launched spawn_here(const launch_request& request) {
     const unique_fd null_fd = above_stdio(std::move(opened));
 
     {
-        // Boost leaves a descriptor behind when it finds none free half-way: look first.
+        // Half-way, where one is missing, there would be a process already: look first.
         std::array<unique_fd, descriptors_needed> reserve;
         for (auto& fd : reserve) {
             fd.reset(::fcntl(null_fd.get(), F_DUPFD_CLOEXEC, 0));
@@ -156,39 +170,34 @@ launched spawn_here(const launch_request& request) {
     argv.push_back(start_argument.c_str());
     argv.push_back(nullptr);
 
-    boost::asio::io_context context(1);  // of its own: a shared one can hang in the child
-    // Makes the context's reactor now: where it fails after the fork, Boost leaks the pidfd.
-    const boost::asio::posix::stream_descriptor reactor(context);
-    process_v2::posix::default_launcher launcher;
-    boost::system::error_code failure;
+    vfork_launcher launcher;
+    std::vector<const char*> environment;
+    if (!request.variable.empty()) {
+        environment = environment_with(request.variable);
+        launcher.env = environment.data();
+    }
     const int standard_fd = request.dies_with_parent ? -1 : null_fd.get();
     const child_setup setup{&passed,
                             request.out_fd >= 0 ? request.out_fd : standard_fd,
                             request.err_fd >= 0 ? request.err_fd : standard_fd,
                             null_fd.get(),
                             ::getpid(),
-                            request.dies_with_parent,
-                            request.variable};
-    try {
-        launcher(context.get_executor(), failure, executable.c_str(), argv.data(), setup).detach();
-    } catch (const boost::system::system_error& thrown) {
-        failure = thrown.code();  // out of descriptors, after the fork
-    }
+                            request.dies_with_parent};
+    const int failure = launcher.run(executable, argv.data(), setup);
     const pid_t pid = launcher.pid;
-    if (failure) {
-        if (pid > 0) kill_unreaped(pid);
-        // What Boost makes of a pidfd_open that finds nobody.
-        if (pid > 0 && failure.value() == EBADF) {
-            throw_spawn(
-                "it ended at once, and since this program ignores SIGCHLD, nobody knows how");
-        }
-        throw_spawn(errno_text(failure.value()));
+    if (failure != 0) {
+        if (pid > 0) reap(pid);
+        throw_spawn(errno_text(failure));
     }
 
     unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!pidfd) {
         const int cause = errno;
         kill_unreaped(pid);
+        if (cause == ESRCH) {
+            throw_spawn(
+                "it ended at once, and since this program ignores SIGCHLD, nobody knows how");
+        }
         throw_spawn("pidfd_open: " + errno_text(cause));
     }
     ::fcntl(pidfd.get(), F_SETFD, FD_CLOEXEC);
@@ -253,8 +262,6 @@ private:
             outcome made;
             try {
                 made.process = spawn_here(*next->request);
-            } catch (const boost::system::system_error& e) {  // Asio's own descriptors
-                made.failure = cannot_start(errno_text(e.code().value()));
             } catch (const std::exception& e) {
                 made.failure = e.what();
             }
