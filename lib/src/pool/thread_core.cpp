@@ -2,23 +2,45 @@
 #include "pool/thread_core.hpp"
 
 #include "os/procfs.hpp"
+#include "os/spin.hpp"
 #include "pool/exception_travel.hpp"
 
+#include <bulkhead/detail/progress_sink.hpp>
 #include <bulkhead/error.hpp>
 #include <bulkhead/thread_pool.hpp>
 
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <ctime>
 #include <unistd.h>
 
 namespace bulkhead::detail {
 namespace {
 
-/// Which pool's thread this is.
+/// Which pool's thread this is, and its record there.
 thread_local const thread_core* current_core = nullptr;
+thread_local void* own_record_of_thread = nullptr;
+
+/// A sleep and a wake-up cost some tens of microseconds.
+constexpr std::chrono::microseconds spin_before_sleep{20};
 
 std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+/// The same as of the last tick of the kernel, for a third of the price.
+std::int64_t coarse_ns() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+/// What the thread's task reports, to that task.
+struct task_sink final : progress_sink {
+    void report(task_progress now) noexcept override {
+        if (task != nullptr) task->report(now);
+    }
+    local_state* task = nullptr;
+};
 
 std::size_t checked_threads(std::int64_t workers) {
     if (workers < 0 || workers > workers_max) {
@@ -44,8 +66,13 @@ thread_core::thread_core(thread_pool_options options)
       threads_made_(threads_),
       threads_pool_(threads_) {}
 
-state_ptr thread_core::submit(const task_options& options, when_full full,
-                              const std::function<local_state*(thread_core&)>& make) {
+void thread_core::check_open() const {
+    if (closed_) {
+        throw pool_closed("bulkhead: a task was submitted to a pool that has been closed");
+    }
+}
+
+state_ptr thread_core::submit(const task_options& options, when_full full, task_maker make) {
     if (options.timeout.count() != 0) {
         throw usage_error(
             "bulkhead: a thread_pool cannot keep a task's timeout, since a thread cannot be "
@@ -53,12 +80,10 @@ state_ptr thread_core::submit(const task_options& options, when_full full,
             "use a process_pool, or a std::stop_token in the task");
     }
     if (options.retries < 0) throw usage_error("bulkhead: a task's retries cannot be negative");
-    std::unique_lock held(mutex_);
-    const auto check_open = [&] {
-        if (closed_) {
-            throw pool_closed("bulkhead: a task was submitted to a pool that has been closed");
-        }
-    };
+    // A refused task must not have been made. Otherwise the user's copies are no business of the lock.
+    state_ptr state;
+    if (full != when_full::refuse) state = make(*this);
+    lock held(mutex_);
     check_open();
     if (backlog_full()) {
         if (full == when_full::refuse) return {};
@@ -68,74 +93,149 @@ state_ptr thread_core::submit(const task_options& options, when_full full,
             check_open();
         }
     }
-    state_ptr state(make(*this));
+    if (!state) state = make(*this);
     auto& task = static_cast<local_state&>(*state);
-    if (task.retry_on_ && task.retries_left_ != 0 && !task.can_run_again()) {
+    if (task.may_be_retried() && !task.can_run_again()) {
         throw usage_error(
             "bulkhead: a task of a thread_pool whose arguments cannot be copied cannot run again: "
             "leave retry_on out");
     }
-    task.queued_ns_ = steady_ns();
-    backlog_[options.priority].push_back(state);
-    ++queued_;
+    task.queued_ns_ = running_ == 0 ? steady_ns() : std::max(coarse_ns(), last_end_ns_);
+    queued_.fetch_add(1, std::memory_order_relaxed);
+    try {
+        call_threads();
+        backlog_[options.priority].push_back(state);
+    } catch (...) {
+        queued_.fetch_sub(1, std::memory_order_relaxed);
+        throw;
+    }
     ++unresolved_;
     ++figures_.submitted;
-    held.unlock();
-    boost::asio::post(threads_pool_, [self = shared_from_this()] { self->run_one(); });
     return state;
 }
 
-void thread_core::run_one() {
-    current_core = this;
-    state_ptr state;
-    {
-        const std::lock_guard held(mutex_);
-        const auto best = std::find_if(backlog_.begin(), backlog_.end(),
-                                       [](const auto& entry) { return !entry.second.empty(); });
-        if (best == backlog_.end()) return;  // it was cancelled
-        if (running_.size() >= threads_) {
-            ++passed_over_;
-            return;
-        }
-        state = std::move(best->second.front());
-        best->second.pop_front();
-        --queued_;
-        auto& task = static_cast<local_state&>(*state);
-        task.step_.store(local_state::step::running);
-        running_.emplace(&task, running_task{std::this_thread::get_id(), task.name_, task.stop_});
+void thread_core::call_threads() {
+    while (turns_ < threads_ && turns_ < queued_ + running_) {
+        boost::asio::post(threads_pool_, [self = shared_from_this()] { self->run(); });
+        ++turns_;
     }
-    auto& task = static_cast<local_state&>(*state);
-    std::exception_ptr error;
-    while (true) {
-        const bool perhaps_again = task.retry_on_ && task.retries_left_ > 0;
-        error = nullptr;
-        const auto started = steady_ns();
-        const thread_sink reports_to(task);
-        try {
-            task.run(perhaps_again);
-        } catch (...) {
-            error = as_remote(std::current_exception(), task.name_);
-        }
-        const auto ended = steady_ns();
-        const bool again = error && perhaps_again && is_worth_retrying(task, error);
-        const std::lock_guard held(mutex_);
-        figures_.queue_wait.add(std::chrono::nanoseconds(started - task.queued_ns_));
-        figures_.run_time.add(std::chrono::nanoseconds(ended - started));
-        if (!again) break;
-        --task.retries_left_;
-        ++figures_.retried;
-        task.queued_ns_ = ended;
-        task.forget_progress();
-    }
-    task.drop();
-    end(state, std::move(error));
 }
 
-void thread_core::post_turns(std::size_t count) {
-    passed_over_ -= count;
-    while (count-- != 0) {
-        boost::asio::post(threads_pool_, [self = shared_from_this()] { self->run_one(); });
+thread_core::thread_record& thread_core::own_record() {
+    // A thread is one pool's for as long as it lives.
+    if (own_record_of_thread == nullptr) {
+        current_core = this;
+        const lock held(mutex_);
+        own_record_of_thread = &records_.emplace_back();
     }
+    return *static_cast<thread_record*>(own_record_of_thread);
+}
+
+state_ptr thread_core::take_best() {
+    for (auto& [priority, waiting] : backlog_) {
+        while (!waiting.empty()) {
+            state_ptr best = std::move(waiting.front());
+            waiting.pop_front();
+            const auto& task = static_cast<const local_state&>(*best);
+            if (task.step_.load(std::memory_order_relaxed) == local_state::step::queued) {
+                return best;
+            }
+        }
+    }
+    return {};
+}
+
+state_ptr thread_core::next(thread_record& me) {
+    state_ptr state;
+    if (turns_ <= threads_) state = take_best();
+    if (!state) {
+        --turns_;
+        return {};
+    }
+    auto& task = static_cast<local_state&>(*state);
+    queued_.fetch_sub(1, std::memory_order_relaxed);
+    ++running_;
+    me.running = &task;
+    task.step_.store(local_state::step::running);
+    return state;
+}
+
+void thread_core::run() {
+    thread_record& me = own_record();
+    task_sink reports;
+    const thread_sink reports_to(reports);
+    os::spinner spinner(spin_before_sleep);
+    lock held(mutex_);
+    while (state_ptr state = next(me)) {
+        held.unlock();
+        auto& task = static_cast<local_state&>(*state);
+        reports.task = &task;
+        run_task(task, me);
+        reports.task = nullptr;
+        state = {};
+        held.lock();
+        if (--unresolved_ == 0) {
+            tell_if_idle(held);
+            if (!held) held.lock();
+        }
+        // The next one may be on its way.
+        if (queued_ == 0) {
+            held.unlock();
+            spinner.reset();
+            while (queued_.load(std::memory_order_relaxed) == 0 && spinner.spin()) {
+            }
+            held.lock();
+        }
+    }
+}
+
+std::exception_ptr thread_core::try_once(local_state& task) {
+    try {
+        task.run(task.may_be_retried());
+        return nullptr;
+    } catch (...) {
+        return as_remote(std::current_exception(), task.name());
+    }
+}
+
+void thread_core::run_task(local_state& task, thread_record& me) {
+    auto started = steady_ns();
+    auto queued = task.queued_ns_;
+    std::exception_ptr error = try_once(task);
+    auto ended = steady_ns();
+    while (error && task.may_be_retried() && is_worth_retrying(task, error)) {
+        {
+            const lock held(mutex_);
+            note_times(started - queued, ended - started);
+            ++figures_.retried;
+        }
+        --task.retries_left_;
+        task.forget_progress();
+        queued = ended;
+        started = steady_ns();
+        error = try_once(task);
+        ended = steady_ns();
+    }
+    task.drop();
+    {
+        const lock held(mutex_);
+        note_times(started - queued, ended - started);
+        last_end_ns_ = ended;
+        me.running = nullptr;
+        ++me.tasks_done;
+        --running_;
+        ++(error ? figures_.failed : figures_.succeeded);
+        task.step_.store(local_state::step::done);
+    }
+    room_.notify_one();
+    task.error_ = std::move(error);
+    task.tell_last_progress();
+    task.finish();
+}
+
+void thread_core::note_times(std::int64_t waited_ns, std::int64_t ran_ns) {
+    figures_.queue_wait.add(std::chrono::nanoseconds(waited_ns));
+    figures_.run_time.add(std::chrono::nanoseconds(ran_ns));
 }
 
 void thread_core::resize(std::int64_t workers) {
@@ -148,88 +248,72 @@ void thread_core::resize(std::int64_t workers) {
         ++threads_made_;
     }
     {
-        const std::lock_guard held(mutex_);
+        const lock held(mutex_);
         threads_ = wanted;
-        post_turns(passed_over_);
+        call_threads();
     }
     room_.notify_all();
 }
 
 std::size_t thread_core::worker_count() const {
-    const std::lock_guard held(mutex_);
+    const lock held(mutex_);
     return threads_;
 }
 
 bool thread_core::is_worth_retrying(const local_state& task,
                                     const std::exception_ptr& error) noexcept {
     try {
-        return !task.stop_.stop_requested() && task.retry_on_(error);
+        return !task.stop_.stop_requested() && task.having()->retry_on(error);
     } catch (...) {
-        report_callback_failure(std::current_exception(), task.name_);
+        report_callback_failure(std::current_exception(), task.name());
         return false;
     }
 }
 
-void thread_core::end(const state_ptr& state, std::exception_ptr error) {
-    auto& task = static_cast<local_state&>(*state);
-    {
-        const std::lock_guard held(mutex_);
-        running_.erase(&task);
-        ++(error ? figures_.failed : figures_.succeeded);
-        ++tasks_done_[std::this_thread::get_id()];
-        task.step_.store(local_state::step::done);
-        if (passed_over_ != 0 && running_.size() < threads_) post_turns(1);
-    }
-    room_.notify_one();
-    task.error_ = std::move(error);
-    task.tell_last_progress();
-    task.finish();
-    resolved();
-}
-
-void thread_core::resolved() {
-    std::unique_lock held(mutex_);
-    --unresolved_;
+void thread_core::resolved(std::size_t count) {
+    lock held(mutex_);
+    unresolved_ -= count;
     tell_if_idle(held);
 }
 
-void thread_core::tell_if_idle(std::unique_lock<std::mutex>& held) {
+void thread_core::tell_if_idle(lock& held) {
     if (unresolved_ != 0) return;
     std::vector<std::shared_ptr<idle_watch>> watches;
     watches.swap(idle_watches_);
     idle_.notify_all();
+    if (watches.empty()) return;
     held.unlock();
     for (const auto& watch : watches) watch->idle();
 }
 
-bool thread_core::cancel(local_state& state) {
-    std::unique_lock held(mutex_);
-    switch (state.step_.load()) {
-        case local_state::step::done:
-            return state.cancelled();
-        case local_state::step::running: {
-            std::stop_source stop = state.stop_;
-            held.unlock();
-            stop.request_stop();  // runs the task's stop callbacks
-            return false;
-        }
-        case local_state::step::queued:
-            break;
-    }
-    auto& waiting = backlog_.at(state.priority_);
-    const auto at = std::find_if(waiting.begin(), waiting.end(),
-                                 [&](const auto& other) { return other.get() == &state; });
-    const state_ptr kept = std::move(*at);
-    waiting.erase(at);
-    --queued_;
+void thread_core::mark_cancelled(local_state& task) {
+    queued_.fetch_sub(1, std::memory_order_relaxed);
     ++figures_.cancelled;
-    state.was_cancelled_.store(true);
-    state.step_.store(local_state::step::done);
-    held.unlock();
+    task.was_cancelled_.store(true);
+    task.step_.store(local_state::step::done);
+}
+
+bool thread_core::cancel(local_state& state) {
+    {
+        lock held(mutex_);
+        switch (state.step_.load()) {
+            case local_state::step::done:
+                return state.cancelled();
+            case local_state::step::running: {
+                std::stop_source stop = state.stop_;
+                held.unlock();
+                stop.request_stop();  // runs the task's stop callbacks
+                return false;
+            }
+            case local_state::step::queued:
+                break;
+        }
+        mark_cancelled(state);
+    }
     room_.notify_one();
     state.drop();
     state.finish();
-    resolved();
+    resolved(1);
     return true;
 }
 
@@ -239,7 +323,7 @@ void thread_core::abandon(local_state& state) {
 
 void thread_core::close() {
     {
-        const std::lock_guard held(mutex_);
+        const lock held(mutex_);
         closed_ = true;
     }
     room_.notify_all();
@@ -249,40 +333,46 @@ void thread_core::join() {
     if (on_own_thread()) {
         throw usage_error("bulkhead: join() from one of the pool's own tasks would wait for ever");
     }
-    std::unique_lock held(mutex_);
+    lock held(mutex_);
     idle_.wait(held, [&] { return unresolved_ == 0; });
 }
 
 void thread_core::watch_idle(std::shared_ptr<idle_watch> watch) {
-    std::unique_lock held(mutex_);
+    lock held(mutex_);
     idle_watches_.push_back(std::move(watch));
     tell_if_idle(held);
 }
 
 void thread_core::unwatch_idle(const idle_watch& watch) {
-    const std::lock_guard held(mutex_);
+    const lock held(mutex_);
     std::erase_if(idle_watches_, [&](const auto& one) { return one.get() == &watch; });
 }
 
 void thread_core::cancel_queued() {
-    while (true) {
-        state_ptr next;
-        {
-            const std::lock_guard held(mutex_);
-            for (const auto& [priority, waiting] : backlog_) {
-                if (!waiting.empty()) next = waiting.back();
-            }
+    std::vector<state_ptr> cancelled;
+    {
+        const lock held(mutex_);
+        while (state_ptr next = take_best()) {
+            mark_cancelled(static_cast<local_state&>(*next));
+            cancelled.push_back(std::move(next));
         }
-        if (!next) return;
-        (void)next->cancel();
     }
+    room_.notify_all();
+    for (const auto& state : cancelled) {
+        auto& task = static_cast<local_state&>(*state);
+        task.drop();
+        task.finish();
+    }
+    resolved(cancelled.size());
 }
 
 void thread_core::stop_running() {
     std::vector<std::stop_source> sources;
     {
-        const std::lock_guard held(mutex_);
-        for (const auto& [state, task] : running_) sources.push_back(task.stop);
+        const lock held(mutex_);
+        for (const auto& thread : records_) {
+            if (thread.running != nullptr) sources.push_back(thread.running->stop_);
+        }
     }
     for (auto& source : sources) source.request_stop();
 }
@@ -311,34 +401,29 @@ void thread_core::finish() {
 bool thread_core::on_own_thread() const { return current_core == this; }
 
 std::vector<worker_info> thread_core::workers() const {
-    const std::lock_guard held(mutex_);
+    const lock held(mutex_);
     std::vector<worker_info> all;
-    for (const auto& [state, task] : running_) {
-        worker_info info{.pid = ::getpid(), .state = worker_state::busy, .task_name = task.name};
-        if (const auto done = tasks_done_.find(task.thread); done != tasks_done_.end()) {
-            info.tasks_done = done->second;
-        }
-        all.push_back(std::move(info));
+    const auto add = [&](worker_state state, std::uint64_t done, std::string task) {
+        all.push_back(
+            {.pid = ::getpid(), .state = state, .tasks_done = done, .task_name = std::move(task)});
+    };
+    for (const auto& thread : records_) {
+        if (thread.running == nullptr) continue;
+        add(worker_state::busy, thread.tasks_done, thread.running->name());
     }
-    for (const auto& [thread, done] : tasks_done_) {
-        const bool busy = std::any_of(running_.begin(), running_.end(), [&](const auto& entry) {
-            return entry.second.thread == thread;
-        });
-        if (!busy && all.size() < threads_) {
-            all.push_back({.pid = ::getpid(), .state = worker_state::idle, .tasks_done = done});
-        }
+    for (const auto& thread : records_) {
+        if (thread.running != nullptr || all.size() >= threads_) continue;
+        add(worker_state::idle, thread.tasks_done, {});
     }
-    while (all.size() < threads_) {
-        all.push_back({.pid = ::getpid(), .state = worker_state::idle});
-    }
+    while (all.size() < threads_) add(worker_state::idle, 0, {});
     return all;
 }
 
 pool_stats thread_core::stats() const {
-    const std::lock_guard held(mutex_);
+    const lock held(mutex_);
     pool_stats figures = figures_;
     figures.queued = queued_;
-    figures.running = running_.size();
+    figures.running = running_;
     return figures;
 }
 
@@ -362,16 +447,36 @@ void thread_core::report_callback_failure(const std::exception_ptr& error,
 
 // ---- the tasks
 
-local_state::local_state(thread_core& core, const task_options& options)
-    : core_(core.weak_from_this()),
-      priority_(options.priority),
-      name_(options.name),
-      retries_left_(options.retries),
-      retry_on_(options.retry_on) {
-    if (options.on_progress) watchers_.push_back(options.on_progress);
+local_state::local_state(thread_core& core, const task_options& options, bool takes_token)
+    : core_(core.weak_from_this()), priority_(options.priority), retries_left_(options.retries) {
+    // A cancel is to be known to the task, or to whoever decides on another run.
+    if (takes_token || options.retry_on) stop_ = std::stop_source();
+    if (!options.name.empty()) with_extras().name = options.name;
+    if (options.retry_on) with_extras().retry_on = options.retry_on;
+    if (options.on_progress) with_extras().watchers.push_back(options.on_progress);
 }
 
-local_state::~local_state() = default;
+local_state::~local_state() { delete extras_.load(std::memory_order_acquire); }
+
+local_state::extras& local_state::with_extras() const {
+    if (auto* there = having()) return *there;
+    auto made = std::make_unique<extras>();
+    extras* none = nullptr;
+    if (!extras_.compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) {
+        return *none;  // another thread was quicker
+    }
+    return *made.release();
+}
+
+std::string local_state::name() const {
+    const auto* there = having();
+    return there != nullptr ? there->name : std::string();
+}
+
+bool local_state::may_be_retried() const noexcept {
+    const auto* there = having();
+    return retries_left_ > 0 && there != nullptr && there->retry_on;
+}
 
 bool local_state::running() const { return step_.load() == step::running; }
 
@@ -390,8 +495,9 @@ void local_state::abandon() {
 
 void local_state::take(result_reader, void* out) {
     if (was_cancelled_.load()) {
-        throw task_cancelled(name_.empty() ? "bulkhead: the task was cancelled"
-                                           : "bulkhead: task '" + name_ + "' was cancelled");
+        const std::string known_as = name();
+        throw task_cancelled(known_as.empty() ? "bulkhead: the task was cancelled"
+                                              : "bulkhead: task '" + known_as + "' was cancelled");
     }
     // Moved: the exception's last owner shall be the thread that handles it.
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
@@ -399,42 +505,55 @@ void local_state::take(result_reader, void* out) {
 }
 
 task_progress local_state::progress() const {
-    const std::lock_guard held(progress_mutex_);
-    return said_;
+    auto* there = having();
+    if (there == nullptr) return {};
+    const std::lock_guard held(there->mutex);
+    return there->said;
 }
 
 void local_state::on_progress(progress_callback callback_function) {
-    const std::lock_guard held(progress_mutex_);
-    if (step_.load() != step::done) watchers_.push_back(std::move(callback_function));
+    auto& there = with_extras();
+    const std::lock_guard held(there.mutex);
+    if (step_.load() != step::done) there.watchers.push_back(std::move(callback_function));
 }
 
 void local_state::report(task_progress now) noexcept {
-    std::unique_lock held(progress_mutex_);
-    said_ = now;
-    if (watchers_.empty()) return;
+    extras* there = nullptr;
+    try {
+        there = &with_extras();
+    } catch (...) {
+        return;  // no memory: nobody will know
+    }
+    std::unique_lock held(there->mutex);
+    there->said = now;
+    if (there->watchers.empty()) return;
     const auto time = std::chrono::steady_clock::now();
-    if (time < next_telling_) return;
-    next_telling_ = time + progress_interval;
-    tell_progress(held);
+    if (time < there->next_telling) return;
+    there->next_telling = time + progress_interval;
+    tell_progress(*there, held);
 }
 
 void local_state::forget_progress() noexcept {
-    const std::lock_guard held(progress_mutex_);
-    said_ = {};
+    auto* there = having();
+    if (there == nullptr) return;
+    const std::lock_guard held(there->mutex);
+    there->said = {};
 }
 
 void local_state::tell_last_progress() noexcept {
-    std::unique_lock held(progress_mutex_);
-    if (!watchers_.empty()) tell_progress(held);
+    auto* there = having();
+    if (there == nullptr) return;
+    std::unique_lock held(there->mutex);
+    if (!there->watchers.empty()) tell_progress(*there, held);
 }
 
-void local_state::tell_progress(std::unique_lock<std::mutex>& held) noexcept {
-    if (said_ == told_) return;
-    told_ = said_;
-    const auto said = said_;
+void local_state::tell_progress(extras& of, std::unique_lock<std::mutex>& held) noexcept {
+    if (of.said == of.told) return;
+    of.told = of.said;
+    const auto said = of.said;
     // A watcher may add another one: only those that are there by now, and without the lock.
-    auto watcher = watchers_.begin();
-    for (std::size_t left = watchers_.size(); left != 0; --left, ++watcher) {
+    auto watcher = of.watchers.begin();
+    for (std::size_t left = of.watchers.size(); left != 0; --left, ++watcher) {
         held.unlock();
         try {
             (*watcher)(said);
@@ -446,11 +565,11 @@ void local_state::tell_progress(std::unique_lock<std::mutex>& held) noexcept {
 }
 
 void local_state::callback_failed(std::exception_ptr error) noexcept {
-    if (const auto core = core_.lock()) core->report_callback_failure(error, name_);
+    if (const auto core = core_.lock()) core->report_callback_failure(error, name());
 }
 
 state_ptr submit_local(thread_core& core, const task_options& options, when_full full,
-                       const std::function<local_state*(thread_core&)>& make) {
+                       task_maker make) {
     return core.submit(options, full, make);
 }
 

@@ -1,4 +1,5 @@
-// The heart of thread_pool: a priority backlog in front of boost::asio::thread_pool.
+// The heart of thread_pool: a backlog by priority, emptied by the threads of a boost::asio::thread_pool. A
+// thread is called by one posted turn, and then takes task after task until none waits.
 #pragma once
 
 #include <bulkhead/detail/local_state.hpp>
@@ -6,9 +7,11 @@
 
 #include <boost/asio/thread_pool.hpp>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,8 +26,7 @@ public:
     /// Throws usage_error.
     explicit thread_core(thread_pool_options options);
 
-    state_ptr submit(const task_options& options, when_full full,
-                     const std::function<local_state*(thread_core&)>& make);
+    state_ptr submit(const task_options& options, when_full full, task_maker make);
     bool cancel(local_state& state);
     void abandon(local_state& state);
     void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;
@@ -46,39 +48,55 @@ public:
     [[nodiscard]] std::size_t worker_count() const;
 
 private:
-    struct running_task {
-        std::thread::id thread;
-        std::string name;
-        std::stop_source stop;
+    using lock = std::unique_lock<std::mutex>;
+
+    /// Of each thread that has run tasks.
+    struct thread_record {
+        local_state* running = nullptr;
+        std::uint64_t tasks_done = 0;
     };
 
-    void run_one();
-    /// For so many waiting tasks whose turn was passed over.
-    void post_turns(std::size_t count);
+    /// What a thread does for as long as tasks wait.
+    void run();
+    [[nodiscard]] thread_record& own_record();
+    /// The next task, which is this thread's now; null, and the thread has no turn any more, when there is
+    /// none, or too many threads have one.
+    [[nodiscard]] state_ptr next(thread_record& me);
+    [[nodiscard]] state_ptr take_best();
+    /// Gives idle threads a turn for what waits.
+    void call_threads();
+    void run_task(local_state& task, thread_record& me);
+    [[nodiscard]] std::exception_ptr try_once(local_state& task);
+    /// Under the lock.
+    void note_times(std::int64_t waited_ns, std::int64_t ran_ns);
     [[nodiscard]] bool is_worth_retrying(const local_state& task,
                                          const std::exception_ptr& error) noexcept;
-    void end(const state_ptr& state, std::exception_ptr error);
+    /// Cancels a task that waits; finish() is left to do. Under the lock.
+    void mark_cancelled(local_state& task);
+    void check_open() const;
     [[nodiscard]] bool backlog_full() const noexcept {
-        return queued_ + running_.size() >= threads_ + options_.backlog_max;
+        return queued_ + running_ >= threads_ + options_.backlog_max;
     }
     [[nodiscard]] bool on_own_thread() const;
-    /// A task is told to its future.
-    void resolved();
-    void tell_if_idle(std::unique_lock<std::mutex>& held);
+    /// So many tasks are told to their futures.
+    void resolved(std::size_t count);
+    void tell_if_idle(lock& held);
 
     thread_pool_options options_;
 
     mutable std::mutex mutex_;
-    std::size_t threads_;          // that may run tasks; there may be more
-    std::size_t passed_over_ = 0;  // turns of waiting tasks that found so many running already
+    std::size_t threads_;      // that may run tasks; there may be more
+    std::size_t turns_ = 0;    // threads in run(), or on their way into it
+    std::size_t running_ = 0;  // tasks
     std::condition_variable room_;
     std::condition_variable idle_;
     std::vector<std::shared_ptr<idle_watch>> idle_watches_;
+    /// By priority. What has been cancelled stays until its turn.
     std::map<std::int32_t, std::deque<state_ptr>, std::greater<>> backlog_;
-    std::map<local_state*, running_task> running_;
-    std::map<std::thread::id, std::uint64_t> tasks_done_;
-    std::size_t queued_ = 0;
+    std::list<thread_record> records_;
+    std::atomic<std::size_t> queued_{0};  // threads look at it before they sleep
     std::size_t unresolved_ = 0;
+    std::int64_t last_end_ns_ = 0;  // steady_clock
     bool closed_ = false;
     pool_stats figures_;
 

@@ -4,12 +4,13 @@
 
 #include <bulkhead/detail/future_state.hpp>
 #include <bulkhead/detail/idle_watch.hpp>
-#include <bulkhead/detail/progress_sink.hpp>
 #include <bulkhead/detail/when_full.hpp>
 #include <bulkhead/options.hpp>
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
-#include <functional>
+#include <exception>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -25,9 +26,9 @@ namespace bulkhead::detail {
 class thread_core;
 
 /// States: queued -> running -> done, or queued -> done (cancelled); moved by the pool's lock.
-class local_state : public future_state, private progress_sink {
+class local_state : public future_state {
 public:
-    local_state(thread_core& core, const task_options& options);
+    local_state(thread_core& core, const task_options& options, bool takes_token);
     ~local_state() override;
 
     [[nodiscard]] bool running() const override;
@@ -39,6 +40,8 @@ public:
     void take(result_reader read, void* out) final;
     [[nodiscard]] task_progress progress() const final;
     void on_progress(progress_callback callback_function) final;
+    /// By the task, in its thread.
+    void report(task_progress now) noexcept;
 
 protected:
     void callback_failed(std::exception_ptr error) noexcept override;
@@ -56,29 +59,41 @@ private:
     friend class thread_core;
     enum class step : std::uint8_t { queued, running, done };
 
-    void report(task_progress now) noexcept final;
+    /// What few tasks have.
+    struct extras {
+        std::string name;
+        retry_predicate retry_on;
+
+        std::mutex mutex;  // for what follows
+        task_progress said;
+        task_progress told;
+        std::chrono::steady_clock::time_point next_telling{};
+        std::list<progress_callback> watchers;  // grows while one of them is called
+    };
+
+    [[nodiscard]] extras* having() const noexcept {
+        return extras_.load(std::memory_order_acquire);
+    }
+    [[nodiscard]] extras& with_extras() const;
+    [[nodiscard]] std::string name() const;
+    /// A failure may be worth another run.
+    [[nodiscard]] bool may_be_retried() const noexcept;
+
     /// Another run begins.
     void forget_progress() noexcept;
     /// The last report, if the watchers do not know it.
     void tell_last_progress() noexcept;
-    void tell_progress(std::unique_lock<std::mutex>& held) noexcept;
+    void tell_progress(extras& of, std::unique_lock<std::mutex>& held) noexcept;
 
     std::weak_ptr<thread_core> core_;
     std::atomic<step> step_{step::queued};
     std::atomic<bool> was_cancelled_{false};
     int priority_;
-    std::string name_;
     int retries_left_;
-    retry_predicate retry_on_;
     std::int64_t queued_ns_ = 0;  // steady_clock
-    std::stop_source stop_;
+    std::stop_source stop_{std::nostopstate};
     std::exception_ptr error_;
-
-    mutable std::mutex progress_mutex_;  // for what follows
-    task_progress said_;
-    task_progress told_;
-    std::chrono::steady_clock::time_point next_telling_{};
-    std::list<progress_callback> watchers_;  // grows while one of them is called
+    mutable std::atomic<extras*> extras_{nullptr};  // owned; made once
 };
 
 template <class F, class... A>
@@ -107,7 +122,7 @@ public:
 
     template <class Fn, class... Args>
     local_task(thread_core& core, const task_options& options, Fn&& f, Args&&... args)
-        : local_state(core, options),
+        : local_state(core, options, takes_token),
           call_(std::in_place, std::forward<Fn>(f), std::forward<Args>(args)...) {}
 
 private:
@@ -150,9 +165,27 @@ private:
     std::optional<std::conditional_t<std::is_void_v<result>, bool, result>> value_;
 };
 
-/// Makes the state under the pool's rules. Null when the backlog is full and `full` says refuse.
+/// How to make a task, for when it is wanted: a callable `local_state*(thread_core&)`, referred to.
+class task_maker {
+public:
+    template <class Make>
+    task_maker(const Make& make) noexcept  // NOLINT(google-explicit-constructor): a parameter
+        : make_(&make), call_([](const void* how, thread_core& core) {
+              return (*static_cast<const Make*>(how))(core);
+          }) {}
+    [[nodiscard]] state_ptr operator()(thread_core& core) const {
+        return state_ptr(call_(make_, core));
+    }
+
+private:
+    const void* make_;
+    local_state* (*call_)(const void* how, thread_core& core);
+};
+
+/// Queues a task under the pool's rules. Null when the backlog is full and `full` says refuse; then none
+/// has been made.
 [[nodiscard]] state_ptr submit_local(thread_core& core, const task_options& options, when_full full,
-                                     const std::function<local_state*(thread_core&)>& make);
+                                     task_maker make);
 /// As those of a process_pool (pool_access.hpp).
 void watch_idle(thread_core& core, std::shared_ptr<idle_watch> watch);
 void unwatch_idle(thread_core& core, const idle_watch& watch);
