@@ -3,6 +3,7 @@
 
 #include "os/doorbell.hpp"
 #include "os/fd_channel.hpp"
+#include "os/futex.hpp"
 #include "os/kill_point.hpp"
 
 #include <bulkhead/error.hpp>
@@ -141,7 +142,10 @@ std::uint64_t compartment::post(const task_envelope& envelope) noexcept {
     BULKHEAD_KILL_POINT("parent.posted");
     std::atomic_thread_fence(
         std::memory_order_seq_cst);  // pairs with the worker's, before it sleeps
-    if (control_->worker_asleep.load(std::memory_order_relaxed) != 0) wake_worker();
+    if (control_->worker_asleep.load(std::memory_order_relaxed) != 0) {
+        woken_for_ = next_;
+        wake_worker();
+    }
     return next_++;
 }
 
@@ -321,6 +325,24 @@ bool compartment::unwatch() noexcept {
     watched_.store(false);
     parent_sleeps(true);
     return results_waiting();
+}
+
+void compartment::sleep_as_caller(std::chrono::steady_clock::time_point until) noexcept {
+    auto& word = control_->caller_asleep;
+    word.store(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with worker_port::publish
+    if (!results_waiting()) (void)os::futex_wait(word, 1, until, os::futex_scope::shared);
+    word.store(0, std::memory_order_relaxed);
+}
+
+void compartment::wake_caller() noexcept {
+    control_->caller_asleep.store(0, std::memory_order_relaxed);
+    (void)os::futex_wake(control_->caller_asleep, 1, os::futex_scope::shared);
+}
+
+int compartment::woken_on_cpu(std::uint64_t ticket) const noexcept {
+    if (woken_for_ != ticket) return -1;
+    return static_cast<int>(control_->worker_cpu.load(std::memory_order_relaxed));
 }
 
 std::uint64_t compartment::next_result_bytes() const noexcept {

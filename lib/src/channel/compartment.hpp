@@ -9,6 +9,7 @@
 #include "os/memfd.hpp"
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -104,6 +105,13 @@ public:
     /// It does no longer. True when a result is there, which is for the loop now: it is to be woken.
     [[nodiscard]] bool unwatch() noexcept;
     [[nodiscard]] bool is_watched() const noexcept { return watched_.load(); }
+    /// For whoever watches: sleeps until there is a result, wake_caller() is called, or the deadline passes.
+    /// One thread at a time.
+    void sleep_as_caller(std::chrono::steady_clock::time_point until) noexcept;
+    /// Results do not come any more. Any thread.
+    void wake_caller() noexcept;
+    /// Where the worker slept when it was woken for this task, or so it says; -1: it was awake.
+    [[nodiscard]] int woken_on_cpu(std::uint64_t ticket) const noexcept;
     /// A hint, until collect(): the next result's size.
     [[nodiscard]] std::uint64_t next_result_bytes() const noexcept;
 
@@ -152,6 +160,7 @@ private:
 
     std::array<book, slots_max> books_;
     std::uint64_t next_ = 1;  // the ticket of the next task
+    std::uint64_t woken_for_ = 0;
     std::uint64_t segments_sent_ = 0;
     arena arguments_{arena_bytes};
 

@@ -102,7 +102,10 @@ struct control_block {
     // slot's state, fence, exchange `asleep`; ring if it was set. One of the two sees the other (both
     // fences are seq_cst), so no wake-up is lost; and while nobody sleeps, nobody makes a system call.
     alignas(64) std::atomic<std::uint32_t> worker_asleep;
-    alignas(64) std::atomic<std::uint32_t> parent_asleep;
+    alignas(64) std::atomic<std::uint32_t> parent_asleep;  // its loop, until the bell rings
+    std::atomic<std::uint32_t>
+        caller_asleep;  // a thread in compartment::sleep_as_caller, on this word
+    std::atomic<std::uint32_t> worker_cpu;  // worker, before it sleeps: where it has run
 
     alignas(
         64) std::atomic<std::uint64_t> started_ns;  // worker: CLOCK_MONOTONIC, of the task or item

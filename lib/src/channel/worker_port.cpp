@@ -3,6 +3,7 @@
 
 #include "os/doorbell.hpp"
 #include "os/fd_channel.hpp"
+#include "os/futex.hpp"
 #include "os/kill_point.hpp"
 
 #include <bulkhead/error.hpp>
@@ -11,6 +12,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 
 namespace bulkhead::channel {
 namespace {
@@ -44,6 +46,8 @@ bool worker_port::something_to_do() const noexcept {
 }
 
 worker_port::woken worker_port::sleep(std::optional<std::chrono::milliseconds> limit) {
+    control_->worker_cpu.store(static_cast<std::uint32_t>(::sched_getcpu()),
+                               std::memory_order_relaxed);
     control_->worker_asleep.store(1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with compartment::post
     BULKHEAD_KILL_POINT("worker.asleep");
@@ -228,11 +232,17 @@ void worker_port::publish(const result_envelope& result) noexcept {
     at.state.store(make_state(ticket_, slot_step::published), std::memory_order_release);
     BULKHEAD_KILL_POINT("worker.published");
     ++ticket_;
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with compartment::parent_sleeps
+    std::atomic_thread_fence(
+        std::memory_order_seq_cst);  // pairs with compartment::parent_sleeps, sleep_as_caller
     if (control_->parent_asleep.load(std::memory_order_relaxed) != 0 &&
         control_->parent_asleep.exchange(0, std::memory_order_relaxed) != 0) {
         os::ring(bell_.get());
         BULKHEAD_KILL_POINT("worker.rung");
+    }
+    if (control_->caller_asleep.load(std::memory_order_relaxed) != 0 &&
+        control_->caller_asleep.exchange(0, std::memory_order_relaxed) != 0) {
+        (void)os::futex_wake(control_->caller_asleep, 1, os::futex_scope::shared);
+        BULKHEAD_KILL_POINT("worker.caller_woken");
     }
 }
 

@@ -24,6 +24,7 @@ inline constexpr std::array worker_kill_points = std::to_array<std::string_view>
     "worker.result_written",  // complete, not published
     "worker.published",       // the parent not told
     "worker.rung",            // told
+    "worker.caller_woken",    // told, a caller
     "worker.passed",          // a task that was taken back is passed
     "worker.asleep",          // has said that it sleeps
 });

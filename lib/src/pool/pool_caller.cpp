@@ -10,11 +10,19 @@
 
 #include <boost/asio/post.hpp>
 
+#include <sched.h>
+#include <utility>
+
 namespace bulkhead::detail {
 namespace {
 
-/// About what the two wake-ups take that are saved.
+/// About what the two wake-ups take that are saved. Tasks that run longer are not waited for here.
 constexpr std::chrono::microseconds watch_time_max{50};
+/// The same, and that of a worker that had to be woken, on a CPU that slept.
+constexpr std::chrono::microseconds watch_time_after_sleep_max{100};
+/// After that, asleep here in place of the loop: one wake-up less than by way of it. Bounds the harm where the
+/// task meanwhile ends elsewhere.
+constexpr std::chrono::microseconds sleep_here_max{500};
 /// Copied under the pool's lock.
 constexpr std::size_t caller_bytes_max = std::size_t{64} * 1024;
 
@@ -23,6 +31,7 @@ constexpr std::size_t caller_bytes_max = std::size_t{64} * 1024;
 void pool_core::help(remote_task& task) {
     worker_index worker = fsm::no_worker;
     std::shared_ptr<channel::compartment> box;
+    int woken_on_cpu = -1;
     {
         const lock held(mutex_);
         worker = task.worker;
@@ -31,6 +40,7 @@ void pool_core::help(remote_task& task) {
         if (std::chrono::nanoseconds(scheduler_.mean_run_ns(worker)) > watch_time_max) return;
         box = seats_[worker]->box;
         if (!box || !box->watch()) return;
+        woken_on_cpu = box->woken_on_cpu(task.ticket);
         watched_.fetch_add(1, std::memory_order_relaxed);
     }
     struct watching {
@@ -47,14 +57,22 @@ void pool_core::help(remote_task& task) {
         }
     };
     const watching until_left{*this, *box};
-    os::spinner spinner(watch_time_max);
+    // On the CPU where the worker was woken there is nothing to spin for: it runs once this thread sleeps.
+    bool spins = woken_on_cpu < 0 || woken_on_cpu != ::sched_getcpu();
+    os::spinner spinner(woken_on_cpu < 0 ? watch_time_max : watch_time_after_sleep_max);
+    bool slept = false;
     while (!task.done()) {
         if (box->results_waiting()) {
             const auto got = collect_for_caller(worker, box);
             if (got == pick::something) continue;
             if (got == pick::not_for_a_caller) break;
         }
-        if (!spinner.spin()) break;
+        if (spins) {
+            spins = spinner.spin();
+            continue;
+        }
+        if (std::exchange(slept, true)) break;
+        box->sleep_as_caller(std::chrono::steady_clock::now() + sleep_here_max);
     }
 }
 

@@ -131,6 +131,7 @@ bool pool_core::take_back(remote_task& task) {
     if (task.doomed != doom::none) return false;
     switch (seats_[task.worker]->box->withdraw(task.ticket)) {
         case channel::withdrawal::withdrawn:
+            if (seats_[task.worker]->box->is_watched()) seats_[task.worker]->box->wake_caller();
             unpost(task);
             scheduler_.returned(task);
             return true;

@@ -299,7 +299,7 @@ void pool_core::on_death(worker_index worker) {
     at.kill_timer.cancel();
     at.watch_timer.cancel();
     at.watch_due_ns = not_watched;
-    at.box.reset();
+    const auto box = std::exchange(at.box, nullptr);
     ++at.generation;
     events.push_back({.what = pool_event::kind::worker_died, .pid = pid, .status = status});
 
@@ -328,6 +328,7 @@ void pool_core::on_death(worker_index worker) {
     for (const auto& event : events) emit(event);
     decide_retries(resolved);
     resolve_all(resolved);
+    if (box->is_watched()) box->wake_caller();
     dismiss_keeper();
 }
 
