@@ -49,9 +49,12 @@ enum class better : bool { less, more };
 /// What the machine can do at most.
 [[nodiscard]] std::vector<figure> limit_figures();
 
+/// Where the two processes of a ping-pong run.
+enum class placement : bool { as_the_kernel_likes, on_two_cpus };
+
 /// Two processes that sleep and ring each other's eventfd: there and back once, as often as
 /// `run_s` allows; the median, in microseconds. Between the rounds both are idle for `idle`.
-[[nodiscard]] double wake_up_us(double run_s, std::chrono::milliseconds idle);
+[[nodiscard]] double wake_up_us(double run_s, std::chrono::milliseconds idle, placement where);
 
 /// Messages a second through a stock boost::interprocess::message_queue, 64 bytes each.
 [[nodiscard]] double stock_queue_messages(double run_s);

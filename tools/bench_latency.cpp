@@ -105,8 +105,13 @@ std::vector<figure> latency_figures() {
     }
     add("idle-trip", "submit one and get it after 10 ms of idleness, median, 1 worker", "us",
         idle_trip_us)
-        .contenders.push_back(
-            {"two wake-ups by eventfd", [](double run_s) { return wake_up_us(run_s, idle_time); }});
+        .contenders = {
+        {"bulkhead", idle_trip_us},
+        {"two wake-ups by eventfd, two CPUs",
+         [](double run_s) { return wake_up_us(run_s, idle_time, placement::on_two_cpus); }},
+        {"the same, CPUs as the kernel likes", [](double run_s) {
+             return wake_up_us(run_s, idle_time, placement::as_the_kernel_likes);
+         }}};
     add("first-result", "from no pool to a task's result, 2 workers", "ms", first_result_ms);
     add("after-crash", "a task after a crash, with a spare worker, 1 worker", "us", after_crash_us);
     add("shared-array", "a shared_array of 1 GiB handed to 4 tasks, 2 workers", "us",

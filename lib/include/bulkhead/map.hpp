@@ -99,8 +99,7 @@ private:
     void step() {
         need_front();
         ready_.pop_front();
-        feed_.stepped();
-        fill();
+        if (feed_.stepped() || in_flight_.empty()) fill();
     }
 
     /// Waits until the outcome at the current position is there.

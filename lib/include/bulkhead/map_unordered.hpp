@@ -113,8 +113,7 @@ private:
         need_front();
         ready_.pop_front();
         ++ready_index_;
-        feed_.stepped();
-        fill();
+        if (feed_.stepped() || in_flight_.empty()) fill();
     }
 
     /// Waits until a batch has finished, and takes its outcomes.

@@ -327,8 +327,9 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
     /// Of one item's arguments, one behind another.
     static constexpr std::size_t flat_argument_bytes = (sizeof(stored<P>) + ... + 0);
 
+    /// Writes flat_argument_bytes to `at`.
     template <class... A>
-    static void encode_flat(flat_message& out, A&&... arguments) {
+    static void encode_flat(std::byte* at, A&&... arguments) {
         static_assert(sizeof...(A) == sizeof...(P),
                       "bulkhead: wrong number of arguments for the task (default arguments are not "
                       "known here: give them all)");
@@ -338,7 +339,6 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
             // All converted before any is added: a conversion may throw.
             const std::tuple<stored<P>...> values{
                 static_cast<stored<P>>(std::forward<A>(arguments))...};
-            std::byte* at = out.add_item(flat_argument_bytes);
             std::apply(
                 [&](const stored<P>&... value) {
                     ((std::memcpy(at, std::addressof(value), sizeof value), at += sizeof value),

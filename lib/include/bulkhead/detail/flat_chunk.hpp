@@ -76,12 +76,14 @@ struct flat_block {
 /// In the parent: a batch's arguments.
 class flat_message {
 public:
-    /// Room for one more item.
-    [[nodiscard]] std::byte* add_item(std::size_t bytes) {
-        if (capacity_ - used_ < bytes) grow(bytes);
-        item_bytes_ = bytes;
-        return bytes_.get() + std::exchange(used_, used_ + bytes);
+    /// Room for `count` more items of `bytes_each`, behind those that are there; see added().
+    [[nodiscard]] std::byte* room_for(std::size_t count, std::size_t bytes_each) {
+        if (capacity_ - used_ < count * bytes_each) grow(count * bytes_each);
+        item_bytes_ = bytes_each;
+        return bytes_.get() + used_;
     }
+    /// So many of them have been written.
+    void added(std::size_t count) noexcept { used_ += count * item_bytes_; }
     [[nodiscard]] std::size_t items() const noexcept {
         return item_bytes_ == 0 ? 0 : used_ / item_bytes_;
     }

@@ -127,24 +127,22 @@ public:
 
     [[nodiscard]] std::size_t workers() const { return worker_count(*core_); }
 
-    template <class... A>
-    void add(A&&... arguments) {
+    /// Adds up to `count` items, as long as the batch is not large; gives how many. `next(add)` calls
+    /// add(arguments...) once and returns true, or returns false: there is no more.
+    template <class Next>
+    std::size_t add_up_to(std::size_t count, const Next& next) {
         if constexpr (is_flat) {
-            Call::encode_flat(filling_, std::forward<A>(arguments)...);
+            return add_flat(std::min(count, flat_room()), next);
         } else {
-            item_->clear();
-            Call::encode_arguments(*item_, std::forward<A>(arguments)...);
-            filling_.add_item(item_->bytes());
-            for (auto& object : item_->kept()) filling_.kept().push_back(std::move(object));
-            item_->kept().clear();
+            std::size_t added = 0;
+            while (added != count && filling_.bytes() < batch_bytes_max &&
+                   next([this](auto&&... arguments) {
+                       add_framed(std::forward<decltype(arguments)>(arguments)...);
+                   })) {
+                ++added;
+            }
+            return added;
         }
-    }
-    [[nodiscard]] bool batch_is_large() const {
-        if constexpr (is_flat) {
-            // One more may be added.
-            if ((filling_.items() + 1) * flat_bytes<result> > flat_result_bytes_max) return true;
-        }
-        return filling_.bytes() >= batch_bytes_max;
     }
 
     batch flush() {
@@ -196,6 +194,46 @@ public:
     [[nodiscard]] std::size_t last_items() const noexcept { return last_items_; }
 
 private:
+    template <class... A>
+    void add_framed(A&&... arguments) {
+        item_->clear();
+        Call::encode_arguments(*item_, std::forward<A>(arguments)...);
+        filling_.add_item(item_->bytes());
+        for (auto& object : item_->kept()) filling_.kept().push_back(std::move(object));
+        item_->kept().clear();
+    }
+
+    /// Items that a batch can take, as far as arguments and results are bounded.
+    [[nodiscard]] std::size_t flat_room() const noexcept {
+        constexpr std::size_t argument_bytes = std::max<std::size_t>(Call::flat_argument_bytes, 1);
+        constexpr std::size_t result_bytes = std::max<std::size_t>(flat_bytes<result>, 1);
+        constexpr std::size_t items_max =
+            std::min((batch_bytes_max + argument_bytes - 1) / argument_bytes,
+                     std::max<std::size_t>(flat_result_bytes_max / result_bytes, 1));
+        return items_max - std::min(filling_.items(), items_max);
+    }
+
+    template <class Next>
+    std::size_t add_flat(std::size_t count, const Next& next) {
+        // Adds what there is, also when the next one throws.
+        struct cursor {
+            flat_message& to;
+            std::byte* at;
+            std::size_t added = 0;
+            ~cursor() { to.added(added); }
+        } here{filling_, filling_.room_for(count, Call::flat_argument_bytes)};
+        std::byte* at = here.at;
+        std::size_t added = 0;
+        const auto add = [&](auto&&... arguments) {
+            Call::encode_flat(at, std::forward<decltype(arguments)>(arguments)...);
+            at += Call::flat_argument_bytes;
+            here.added = ++added;
+        };
+        while (added != count && next(add)) {
+        }
+        return added;
+    }
+
     struct sink {
         batch* from;
         outcomes* out;
@@ -277,19 +315,15 @@ public:
 
     [[nodiscard]] std::size_t workers() const { return worker_count(*core_); }
 
-    template <class... Args>
-    void add(Args&&... arguments) {
-        try {
-            filling_.state = submit_local(
-                *core_, task_options{}, when_full::wait, [&](thread_core& core) -> local_state* {
-                    return new local_task<F, A...>(core, task_options{}, function_,
-                                                   std::forward<Args>(arguments)...);
-                });
-        } catch (const pool_closed&) {
-            filling_.error = std::current_exception();
-        }
+    template <class Next>
+    std::size_t add_up_to(std::size_t count, const Next& next) {
+        if (count == 0 || filling_.state || filling_.error) return 0;
+        return next([this](auto&&... arguments) {
+            add(std::forward<decltype(arguments)>(arguments)...);
+        })
+                   ? 1
+                   : 0;
     }
-    [[nodiscard]] bool batch_is_large() const { return filling_.state || filling_.error; }
     batch flush() { return std::exchange(filling_, {}); }
 
     bool collect(batch& from, outcomes& out) {
@@ -317,6 +351,19 @@ public:
     [[nodiscard]] static std::size_t last_items() { return 0; }
 
 private:
+    template <class... Args>
+    void add(Args&&... arguments) {
+        try {
+            filling_.state = submit_local(
+                *core_, task_options{}, when_full::wait, [&](thread_core& core) -> local_state* {
+                    return new local_task<F, A...>(core, task_options{}, function_,
+                                                   std::forward<Args>(arguments)...);
+                });
+        } catch (const pool_closed&) {
+            filling_.error = std::current_exception();
+        }
+    }
+
     std::shared_ptr<thread_core> core_;
     F function_;
     batch filling_;

@@ -42,19 +42,22 @@ public:
         while (!ended_) {
             const std::size_t size = tuner_.batch_size();
             const std::size_t room = tuner_.lookahead() - std::min(ahead_, tuner_.lookahead());
-            if (room == 0 || (room < size && any_runs())) return;
+            if (room == 0 || (room < size && any_runs())) {
+                steps_to_room_ = size - room;
+                return;
+            }
             std::size_t added = 0;
             try {
-                const std::size_t wanted = std::min(size, room);
-                while (added < wanted && !source_.batch_is_large()) {
+                (void)source_.add_up_to(std::min(size, room), [&](const auto& add) {
                     if (exhausted()) {
                         ended_ = true;
-                        break;
+                        return false;
                     }
-                    std::apply([&](auto&... it) { source_.add(*it...); }, *positions_);
+                    std::apply([&](auto&... it) { add(*it...); }, *positions_);
                     ++added;
                     std::apply([](auto&... it) { (++it, ...); }, *positions_);
-                }
+                    return true;
+                });
             } catch (...) {
                 error_ = std::current_exception();
                 ended_ = true;
@@ -75,8 +78,15 @@ public:
             inputs_);
     }
 
-    /// The caller has stepped past an item.
-    void stepped() noexcept { --ahead_; }
+    /// The caller has stepped past an item. True when another batch may fit: time for fill().
+    [[nodiscard]] bool stepped() noexcept {
+        --ahead_;
+        if (steps_to_room_ > 1) {
+            --steps_to_room_;
+            return false;
+        }
+        return !ended_;
+    }
     /// After source().collect().
     void measured() noexcept { tuner_.measured(source_.last_run_time(), source_.last_items()); }
 
@@ -102,6 +112,7 @@ private:
     std::exception_ptr error_;
     std::size_t taken_ = 0;
     std::size_t ahead_ = 0;  // taken, not yet stepped past
+    std::size_t steps_to_room_ = 0;
     bool ended_ = false;
 };
 
