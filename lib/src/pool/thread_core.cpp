@@ -448,7 +448,7 @@ void thread_core::report_callback_failure(const std::exception_ptr& error,
 // ---- the tasks
 
 local_state::local_state(thread_core& core, const task_options& options, bool takes_token)
-    : core_(core.weak_from_this()), priority_(options.priority), retries_left_(options.retries) {
+    : core_(core.weak_from_this()), retries_left_(options.retries) {
     // A cancel is to be known to the task, or to whoever decides on another run.
     if (takes_token || options.retry_on) stop_ = std::stop_source();
     if (!options.name.empty()) with_extras().name = options.name;

@@ -137,7 +137,7 @@ public:
             std::size_t added = 0;
             while (added != count && filling_.bytes() < batch_bytes_max &&
                    next([this](auto&&... arguments) {
-                       add_framed(std::forward<decltype(arguments)>(arguments)...);
+                       this->add_framed(std::forward<decltype(arguments)>(arguments)...);
                    })) {
                 ++added;
             }
