@@ -319,7 +319,7 @@ public:
     std::size_t add_up_to(std::size_t count, const Next& next) {
         if (count == 0 || filling_.state || filling_.error) return 0;
         return next([this](auto&&... arguments) {
-            add(std::forward<decltype(arguments)>(arguments)...);
+            this->add(std::forward<decltype(arguments)>(arguments)...);
         })
                    ? 1
                    : 0;
