@@ -3,8 +3,11 @@
 
 #include <bulkhead/bulkhead.hpp>
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <thread>
 #include <unistd.h>
 
@@ -123,6 +126,89 @@ std::uint64_t switches_of_family() {
     return sum;
 }
 
+/// A process on each CPU that does nothing but count.
+class hogs {
+public:
+    hogs() {
+        for (std::size_t i = 0; i != cpus(); ++i) all_.emplace_back(count_up, counter_);
+    }
+    ~hogs() {
+        for (auto& hog : all_) hog.kill();
+    }
+    hogs(const hogs&) = delete;
+    hogs& operator=(const hogs&) = delete;
+
+    /// What all of them have counted in a while of `seconds`.
+    [[nodiscard]] std::uint64_t count_for(double seconds) const {
+        const auto before = counter_->load();
+        std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+        return counter_->load() - before;
+    }
+
+private:
+    static std::size_t cpus() { return std::max(1U, std::thread::hardware_concurrency()); }
+    static void count_up(const shared_value<std::atomic<std::uint64_t>>& counter) {
+        constexpr std::uint64_t step = 1'000'000;
+        while (true) {
+            for (std::uint64_t i = 0; i != step; ++i) asm volatile("" : : "r"(i));
+            counter->fetch_add(step);
+        }
+    }
+
+    shared_value<std::atomic<std::uint64_t>> counter_;
+    std::vector<process> all_;
+};
+
+/// In percent, what hogs lose when there is a pool that has nothing to do.
+double lost_to_idle_pool(double run_s) {
+    const hogs busy;
+    (void)busy.count_for(run_s / 10);
+    const auto alone = static_cast<double>(busy.count_for(run_s));
+    process_pool pool(2);
+    for (std::uint64_t i = 0; i != few; ++i) expect(pool.submit(square, 2).get() == 4);
+    return 100 * (1 - static_cast<double>(busy.count_for(run_s)) / alone);
+}
+
+double tasks_beside_hogs(double run_s) {
+    const hogs busy;
+    process_pool pool(2);
+    return operations_per_second(run_s, many, [&](std::uint64_t count) {
+        std::vector<future<std::int64_t>> results;
+        results.reserve(count);
+        const stopwatch clock;
+        for (std::uint64_t i = 0; i != count; ++i) {
+            results.push_back(pool.submit(square, static_cast<std::int64_t>(i % 1000)));
+        }
+        for (auto& result : results) expect(result.get() >= 0);
+        return clock.seconds();
+    });
+}
+
+constexpr int pool_workers = 2;
+
+double sleep_ms(int ms) {
+    const stopwatch clock;
+    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+    return clock.seconds();
+}
+
+/// The time that tasks of 1 to 100 ms take, the long ones first, in relation to what they would take if
+/// no worker ever waited.
+double makespan(double) {
+    std::vector<int> durations_ms(300, 1);
+    durations_ms.insert(durations_ms.end(), 20, 20);
+    std::shuffle(durations_ms.begin(), durations_ms.end(), std::mt19937(7));
+    durations_ms.insert(durations_ms.begin(), 4, 100);
+    process_pool pool(pool_workers);
+    expect(pool.submit(square, 2).get() == 4);
+    std::vector<future<double>> results;
+    double work_s = 0;
+    const stopwatch clock;
+    for (const int ms : durations_ms) results.push_back(pool.submit(sleep_ms, ms));
+    for (auto& result : results) work_s += result.get();
+    return clock.seconds() / (work_s / pool_workers);
+}
+
 constexpr double idle_run_factor = 10;  // a second for each tenth of it that the others run
 
 process_pool& used_pool(process_pool& pool) {
@@ -170,7 +256,13 @@ std::vector<figure> scale_figures() {
     add("idle-switches",
         "context switches of an idle pool of 2 workers, in all, in 10 s (--quick: 0.2 s)", "",
         idle_switches);
+    add("idle-theft", "what busy processes on all CPUs lose to an idle pool", "%",
+        lost_to_idle_pool);
+    add("makespan", "tasks of 1, 20 and 100 ms, 2 workers, against no worker ever waiting", "x",
+        makespan);
     add("idle-memory", "private memory of an idle worker", "KiB", idle_kib);
+    figures.push_back(of_library("submit-2-hogs", "as submit-2, beside a busy process on each CPU",
+                                 "tasks/s", better::more, tasks_beside_hogs));
     return figures;
 }
 

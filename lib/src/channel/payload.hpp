@@ -3,8 +3,10 @@
 
 #include "os/memfd.hpp"
 
+#include <array>
 #include <cassert>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -55,7 +57,7 @@ public:
     void assign(std::span<const std::byte> bytes) {
         shared_.reset();
         bytes_ = bytes.size();
-        std::byte* target = inline_;
+        std::byte* target = inside();
         if (bytes_ > sizeof inline_) {
             heap_ = std::make_unique_for_overwrite<std::byte[]>(bytes_);
             target = heap_.get();
@@ -65,11 +67,13 @@ public:
 
     /// Of bytes that were copied here.
     [[nodiscard]] std::span<std::byte> writable() noexcept {
-        return {bytes_ > sizeof inline_ ? heap_.get() : inline_, shared_ ? 0 : bytes_};
+        return {bytes_ > sizeof inline_ ? heap_.get() : inside(), shared_ ? 0 : bytes_};
     }
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
         if (shared_) return {(*shared_)->data(), bytes_};
-        return {bytes_ > sizeof inline_ ? heap_.get() : inline_, bytes_};
+        return {bytes_ > sizeof inline_ ? heap_.get()
+                                        : reinterpret_cast<const std::byte*>(inline_.data()),
+                bytes_};
     }
     [[nodiscard]] std::shared_ptr<detail::shared_payload> shared() const noexcept {
         return shared_ ? *shared_ : nullptr;
@@ -84,7 +88,11 @@ public:
 private:
     using segment = std::shared_ptr<detail::shared_payload>;
 
-    alignas(8) std::byte inline_[48];
+    [[nodiscard]] std::byte* inside() noexcept {
+        return reinterpret_cast<std::byte*>(inline_.data());
+    }
+
+    std::array<std::uint64_t, 6> inline_;  // words: bytes would be moved one by one
     std::unique_ptr<std::byte[]> heap_;
     std::unique_ptr<segment> shared_;  // rare: one word in each task is enough for it
     std::size_t bytes_ = 0;

@@ -318,11 +318,10 @@ public:
     template <class Next>
     std::size_t add_up_to(std::size_t count, const Next& next) {
         if (count == 0 || filling_.state || filling_.error) return 0;
-        return next([this](auto&&... arguments) {
+        const auto add_one = [this](auto&&... arguments) {
             this->add(std::forward<decltype(arguments)>(arguments)...);
-        })
-                   ? 1
-                   : 0;
+        };
+        return next(add_one) ? 1 : 0;
     }
     batch flush() { return std::exchange(filling_, {}); }
 
