@@ -42,13 +42,10 @@ int main(int argc, char** argv) {
         }
     }
     outcome best{{}, 1e9};
-    std::size_t done = 0;
-    for (auto& one : bulkhead::as_completed(all)) {
+    for (auto& one : bulkhead::progress_bar(bulkhead::as_completed(all), {.label = "sweep"})) {
         const outcome found = one.get();
         if (found.error < best.error) best = found;
-        std::cerr << '\r' << ++done << " of " << all.size() << std::flush;
     }
-    std::cerr << '\n';
     std::cout << "best: step " << best.at.step << ", damping " << best.at.damping << '\n';
     std::cout << (pool.stats().retried > 10 ? "some ran again" : "none ran again") << '\n';
     //> best: step 0.01, damping 0.9

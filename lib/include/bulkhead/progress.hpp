@@ -33,8 +33,9 @@ void report_progress_of_task(task_progress now) noexcept;
 }  // namespace detail
 
 /// Called by a task of either pool: it has done `done` of `total`. Costs some 30 ns, and nothing where it is
-/// not called; call it as often as you like. From any thread of the task, while the task runs. Negative
-/// numbers count as 0. Outside of a task, or for an item of map(), it does nothing.
+/// not called; call it as often as you like. In a worker process from any thread while the task runs, in a
+/// thread_pool from the task's own. Negative numbers count as 0. Outside of a task, or for an item of map(),
+/// it does nothing. If the worker dies, what was reported last is still known.
 template <std::integral Done, std::integral Total = int>
 void report_progress(Done done, Total total = 0) noexcept {
     const auto count = [](auto number) {
