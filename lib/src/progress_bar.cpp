@@ -53,6 +53,12 @@ std::string rate_text(double per_second) {
     return text.data();
 }
 
+/// Where to cut UTF-8, at most at `bytes`.
+std::size_t whole_characters(const std::string& text, std::size_t bytes) {
+    while (bytes != 0 && (static_cast<unsigned char>(text[bytes]) & 0xc0U) == 0x80U) --bytes;
+    return bytes;
+}
+
 void print(const std::string& line) noexcept {
     (void)std::fwrite(line.data(), 1, line.size(), stderr);
     (void)std::fflush(stderr);
@@ -90,7 +96,7 @@ struct progress_meter::state {
             if (width >= bar_columns_min) line += '[' + bar_text(width) + "] ";
         }
         line += figures;
-        if (line.size() > columns) line.resize(columns);
+        if (line.size() > columns) line.resize(whole_characters(line, columns));
         print("\r" + line + "\033[K" + (at_end ? "\n" : ""));
     }
 
@@ -143,11 +149,13 @@ progress_meter::progress_meter(progress_meter&&) noexcept = default;
 progress_meter::~progress_meter() { finish(); }
 
 void progress_meter::advance(std::uint64_t steps) {
+    if (!state_) return;  // moved from
     state_->done += steps;
     state_->show_if_due();
 }
 
 void progress_meter::set(std::uint64_t done) {
+    if (!state_) return;
     state_->done = done;
     state_->show_if_due();
 }
@@ -162,6 +170,6 @@ void progress_meter::finish() noexcept {
     }
 }
 
-std::uint64_t progress_meter::done() const noexcept { return state_->done; }
+std::uint64_t progress_meter::done() const noexcept { return state_ ? state_->done : 0; }
 
 }  // namespace bulkhead

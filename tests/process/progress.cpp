@@ -126,6 +126,45 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(watchers_are_told_in_order_not_too_often_and_of_th
     BOOST_TEST(!too_late);
 }
 
+BOOST_AUTO_TEST_CASE_TEMPLATE(who_has_the_result_has_been_told_everything, Pool, both) {
+    Pool pool(2);
+    for (int i = 1; i != (sanitized ? 50 : 500); ++i) {
+        std::uint64_t last = 0;  // no longer there when a watcher is called too late
+        std::uint64_t calls = 0;
+        auto f = pool.submit(
+            task_options{.on_progress =
+                             [&last, calls = std::uint64_t{0},
+                              &all = calls](const task_progress& said) mutable {
+                                 last = said.done;
+                                 all = ++calls;
+                             }},
+            [](int x) {
+                report_progress(x, 1000);
+                return x;
+            },
+            i);
+        BOOST_TEST_REQUIRE(f.get() == i);
+        BOOST_TEST_REQUIRE(last == static_cast<std::uint64_t>(i));
+        BOOST_TEST_REQUIRE(calls >= 1U);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_watcher_keeps_its_own_state) {
+    process_pool pool(1);
+    std::atomic<int> calls{0};
+    std::atomic<int> greatest{0};
+    auto f = pool.submit(task_options{.on_progress =
+                                          [&, own = 0](const task_progress&) mutable {
+                                              greatest = ++own;
+                                              ++calls;
+                                          }},
+                         report_steps, file("release"));
+    until([&] { return calls >= 3; });
+    announce(file("release"));
+    (void)f.get();
+    BOOST_TEST(greatest == calls);
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(a_watcher_that_throws_harms_nothing, Pool, both) {
     std::atomic<int> failures{0};
     const auto count = [&](const bulkhead::pool_event& event) {
@@ -180,6 +219,8 @@ BOOST_AUTO_TEST_CASE(another_run_of_a_task_begins_at_nothing) {
     await(file("started"));
     BOOST_CHECK(f.progress() == task_progress());
     announce(file("release"));
+    f.wait();
+    BOOST_CHECK(f.progress() == task_progress());
     f.get();
 }
 

@@ -268,4 +268,62 @@ BOOST_AUTO_TEST_CASE(a_task_cannot_shut_its_pool_down_whoever_else_does) {
     BOOST_CHECK_THROW(f.get(), bulkhead::usage_error);
 }
 
+BOOST_AUTO_TEST_CASE(a_callback_that_takes_long_keeps_no_task_from_idle_threads) {
+    bulkhead::thread_pool pool(2);
+    std::atomic<bool> in_callback{false};
+    std::atomic<bool> over{false};
+    auto slow = pool.submit([] { ::usleep(1000); });
+    slow.on_done([&] {
+        in_callback = true;
+        until([&] { return over.load(); });
+    });
+    until([&] { return in_callback.load(); });
+    BOOST_TEST(pool.submit([] { return 1; }).get() == 1);
+    over = true;
+}
+
+BOOST_AUTO_TEST_CASE(cancelled_tasks_do_not_pile_up_behind_one_that_runs) {
+    struct counted {
+        explicit counted(std::atomic<int>& alive) : count(&alive) { ++*count; }
+        counted(const counted& other) : count(other.count) { ++*count; }
+        ~counted() { --*count; }
+        std::atomic<int>* count;
+    };
+    std::atomic<int> alive{0};
+    std::atomic<bool> over{false};
+    std::atomic<bool> runs{false};
+    bulkhead::thread_pool pool(1);
+    auto running = pool.submit([&] {
+        runs = true;
+        until([&] { return over.load(); });
+    });
+    until([&] { return runs.load(); });
+    auto kept = pool.submit([] { return 5; });
+    int most = 0;
+    for (int i = 0; i != 5000; ++i) {
+        // What the watcher holds lives as long as the task's object does.
+        auto f = pool.submit(
+            bulkhead::task_options{
+                .on_progress = [guard = counted(alive)](const bulkhead::task_progress&) {}},
+            [] {});
+        BOOST_TEST_REQUIRE(f.cancel());
+        most = std::max(most, alive.load());
+    }
+    BOOST_TEST(most < 300);
+    over = true;
+    BOOST_TEST(kept.get() == 5);
+    running.get();
+    pool.shutdown();
+    BOOST_TEST(alive == 0);
+}
+
+BOOST_AUTO_TEST_CASE(arguments_survive_a_pool_that_is_closed) {
+    bulkhead::thread_pool pool(1);
+    pool.close();
+    std::string text = "still here, and too long for a small string";
+    BOOST_CHECK_THROW(pool.submit([](const std::string& s) { return s.size(); }, std::move(text)),
+                      bulkhead::pool_closed);
+    BOOST_TEST(text == "still here, and too long for a small string");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

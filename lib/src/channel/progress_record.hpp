@@ -21,13 +21,13 @@ struct progress_record {
     std::atomic<std::uint64_t> total;
 
     void write(std::uint64_t of_ticket, const task_progress& now) noexcept {
-        // acq_rel: the stores below do not come before it. Release: nor after the last one.
+        // Release, all of them: who sees one of these stores sees the odd version, or a later one.
         const auto before = version.exchange(version.load(std::memory_order_relaxed) | 1,
                                              std::memory_order_acq_rel);
-        ticket.store(of_ticket, std::memory_order_relaxed);
+        ticket.store(of_ticket, std::memory_order_release);
         BULKHEAD_KILL_POINT("worker.reporting");
-        done.store(now.done, std::memory_order_relaxed);
-        total.store(now.total, std::memory_order_relaxed);
+        done.store(now.done, std::memory_order_release);
+        total.store(now.total, std::memory_order_release);
         version.store((before | 1) + 1, std::memory_order_release);
     }
 

@@ -94,8 +94,8 @@ struct vfork_launcher : process_v2::posix::default_launcher {
                           const Setup& setup) {
         int ends[2];
         if (::pipe2(ends, O_CLOEXEC) != 0) return errno;
-        const unique_fd told(ends[0]);
-        unique_fd tells(ends[1]);
+        const unique_fd told = above_stdio(unique_fd(ends[0]));
+        unique_fd tells = above_stdio(unique_fd(ends[1]));
         // The child goes on in this thread's memory: nothing may be optimised into being changed there.
         pid = ::vfork();
         if (pid == 0) {
@@ -135,7 +135,7 @@ void kill_unreaped(pid_t pid) noexcept {
 launched spawn_here(const launch_request& request) {
     const bool another = !request.executable.empty();
     const std::string executable = another ? request.executable : "/proc/self/exe";
-    // The launcher's child would run exit() and with it our static destructors: look first.
+    // For a better sentence than exec's.
     if (::access(executable.c_str(), X_OK) != 0) {
         throw_spawn(executable + " cannot be executed: " + errno_text(errno) +
                     (another ? "" : " (is /proc mounted?)"));

@@ -408,6 +408,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
                           .task_name = task.name()});
         if (scheduler_.crashed(task)) {
             ++figures_.retried;
+            task.forget_progress();
             task.queued_ns = channel::monotonic_ns();
             return;
         }

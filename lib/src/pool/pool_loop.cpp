@@ -241,6 +241,7 @@ void pool_core::decide_retries(std::vector<remote_task*>& resolved) {
             --resolving_;
             ++figures_.retried;
             task.ticket = 0;
+            task.forget_progress();
             task.queued_ns = channel::monotonic_ns();
             scheduler_.again(task);
             continue;
@@ -258,6 +259,7 @@ void pool_core::decide_retries(std::vector<remote_task*>& resolved) {
 
 void pool_core::resolve_all(std::vector<remote_task*>& resolved) {
     if (resolved.empty()) return;
+    for (auto* task : resolved) task->tell_last_progress();
     std::vector<bool> waited_for(resolved.size());
     for (std::size_t i = 0; i != resolved.size(); ++i) waited_for[i] = resolved[i]->publish();
     for (std::size_t i = 0; i != resolved.size(); ++i) {

@@ -23,9 +23,9 @@ void pool_core::watch_progress(remote_task& task, progress_callback callback_fun
 }
 
 void pool_core::count_watched(const remote_task& task) {
-    if (task.is_watched() && progress_watched_++ == 0) {
-        boost::asio::post(io_, [this] { arm_progress(); });
-    }
+    if (!task.is_watched()) return;
+    if (progress_watched_ == 0) boost::asio::post(io_, [this] { arm_progress(); });
+    ++progress_watched_;
 }
 
 void pool_core::note_progress(remote_task& task) {
@@ -48,7 +48,7 @@ void pool_core::tell_progress() {
     struct news {
         state_ptr task;
         task_progress said;
-        std::vector<progress_callback> watchers;
+        std::vector<remote_task::watcher> watchers;
     };
     std::vector<news> all;
     {

@@ -13,7 +13,7 @@ remote_task::remote_task(std::weak_ptr<pool_core> core, const submission& submit
     retries_left = static_cast<std::uint32_t>(options.retries);
     if (!options.name.empty()) with_extras().name = options.name;
     if (options.retry_on) with_extras().retry_on = options.retry_on;
-    if (options.on_progress) with_extras().on_progress.push_back(options.on_progress);
+    if (options.on_progress) (void)add_watcher(options.on_progress);
 }
 
 remote_task::extras& remote_task::with_extras() {
@@ -38,18 +38,29 @@ void remote_task::note_progress(const task_progress& said) noexcept {
     }
 }
 
+void remote_task::forget_progress() noexcept {
+    if (extras_) extras_->noted = extras_->told = {};
+}
+
+void remote_task::tell_last_progress() noexcept {
+    if (is_watched() && extras_->noted != task_progress()) {
+        tell_progress(extras_->noted, extras_->on_progress);
+    }
+}
+
 bool remote_task::add_watcher(progress_callback callback_function) {
-    with_extras().on_progress.push_back(std::move(callback_function));
+    auto kept = std::make_shared<progress_callback>(std::move(callback_function));
+    with_extras().on_progress.push_back(std::move(kept));
     return extras_->on_progress.size() == 1;
 }
 
 void remote_task::tell_progress(const task_progress& said,
-                                const std::vector<progress_callback>& watchers) noexcept {
+                                const std::vector<watcher>& watchers) noexcept {
     if (said == extras_->told) return;
     extras_->told = said;
-    for (const auto& watcher : watchers) {
+    for (const auto& told : watchers) {
         try {
-            watcher(said);
+            (*told)(said);
         } catch (...) {
             callback_failed(std::current_exception());
         }
@@ -173,7 +184,6 @@ void remote_task::set_cancelled() {
 }
 
 void remote_task::tell_and_release(bool has_waiters) noexcept {
-    if (is_watched()) tell_progress(extras_->noted, extras_->on_progress);
     tell(has_waiters);
     release();
 }

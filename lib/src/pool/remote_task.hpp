@@ -85,19 +85,23 @@ public:
 
     /// What it has said of how far it is, once it ends; or of its last run.
     void note_progress(const task_progress& said) noexcept;
+    /// It will run again.
+    void forget_progress() noexcept;
     /// For those who watch; false when there are none.
     bool add_watcher(progress_callback callback_function);
     [[nodiscard]] bool is_watched() const noexcept {
         return extras_ && !extras_->on_progress.empty();
     }
     /// Who watches; of a task that is_watched().
-    [[nodiscard]] const std::vector<progress_callback>& watchers() const noexcept {
+    using watcher = std::shared_ptr<progress_callback>;
+    [[nodiscard]] const std::vector<watcher>& watchers() const noexcept {
         return extras_->on_progress;
     }
     /// Without the lock: tells what is new since the last time. For the loop's thread, or that which
     /// resolves the task.
-    void tell_progress(const task_progress& said,
-                       const std::vector<progress_callback>& watchers) noexcept;
+    void tell_progress(const task_progress& said, const std::vector<watcher>& watchers) noexcept;
+    /// The same with what is noted, before publish(): who has the result is not told any more.
+    void tell_last_progress() noexcept;
     /// As noted.
     [[nodiscard]] task_progress noted_progress() const noexcept {
         return extras_ ? extras_->noted : task_progress();
@@ -126,7 +130,7 @@ private:
     struct extras {
         std::string name;
         retry_predicate retry_on;
-        std::vector<progress_callback> on_progress;
+        std::vector<watcher> on_progress;
         task_progress noted;
         task_progress told;
     };

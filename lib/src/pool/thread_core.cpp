@@ -34,13 +34,10 @@ std::int64_t coarse_ns() {
     return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-/// What the thread's task reports, to that task.
-struct task_sink final : progress_sink {
-    void report(task_progress now) noexcept override {
-        if (task != nullptr) task->report(now);
-    }
-    local_state* task = nullptr;
-};
+/// Priorities that are remembered though nothing waits.
+constexpr std::size_t empty_priorities_max = 8;
+/// Cancelled tasks that may stay in the backlog in any case.
+constexpr std::size_t cancelled_free = 64;
 
 std::size_t checked_threads(std::int64_t workers) {
     if (workers < 0 || workers > workers_max) {
@@ -66,6 +63,15 @@ thread_core::thread_core(thread_pool_options options)
       threads_made_(threads_),
       threads_pool_(threads_) {}
 
+/// What the thread's task reports, to that task.
+class thread_core::task_sink final : public progress_sink {
+public:
+    void report(task_progress now) noexcept override {
+        if (task != nullptr) task->report(now);
+    }
+    local_state* task = nullptr;
+};
+
 void thread_core::check_open() const {
     if (closed_) {
         throw pool_closed("bulkhead: a task was submitted to a pool that has been closed");
@@ -80,9 +86,20 @@ state_ptr thread_core::submit(const task_options& options, when_full full, task_
             "use a process_pool, or a std::stop_token in the task");
     }
     if (options.retries < 0) throw usage_error("bulkhead: a task's retries cannot be negative");
+    const auto made = [&] {
+        state_ptr state = make(*this);
+        const auto& task = static_cast<const local_state&>(*state);
+        if (task.may_be_retried() && !task.can_run_again()) {
+            throw usage_error(
+                "bulkhead: a task of a thread_pool whose arguments cannot be copied cannot run "
+                "again: leave retry_on out");
+        }
+        return state;
+    };
     // A refused task must not have been made. Otherwise the user's copies are no business of the lock.
+    check_open();
     state_ptr state;
-    if (full != when_full::refuse) state = make(*this);
+    if (full != when_full::refuse) state = made();
     lock held(mutex_);
     check_open();
     if (backlog_full()) {
@@ -93,13 +110,8 @@ state_ptr thread_core::submit(const task_options& options, when_full full, task_
             check_open();
         }
     }
-    if (!state) state = make(*this);
+    if (!state) state = made();
     auto& task = static_cast<local_state&>(*state);
-    if (task.may_be_retried() && !task.can_run_again()) {
-        throw usage_error(
-            "bulkhead: a task of a thread_pool whose arguments cannot be copied cannot run again: "
-            "leave retry_on out");
-    }
     task.queued_ns_ = running_ == 0 ? steady_ns() : std::max(coarse_ns(), last_end_ns_);
     queued_.fetch_add(1, std::memory_order_relaxed);
     try {
@@ -115,7 +127,7 @@ state_ptr thread_core::submit(const task_options& options, when_full full, task_
 }
 
 void thread_core::call_threads() {
-    while (turns_ < threads_ && turns_ < queued_ + running_) {
+    while (turns_ < threads_ && turns_ < queued_ + busy_) {
         boost::asio::post(threads_pool_, [self = shared_from_this()] { self->run(); });
         ++turns_;
     }
@@ -131,23 +143,51 @@ thread_core::thread_record& thread_core::own_record() {
     return *static_cast<thread_record*>(own_record_of_thread);
 }
 
-state_ptr thread_core::take_best() {
-    for (auto& [priority, waiting] : backlog_) {
+state_ptr thread_core::take_best(std::vector<state_ptr>& skipped) {
+    for (auto at = backlog_.begin(); at != backlog_.end();) {
+        auto& waiting = at->second;
         while (!waiting.empty()) {
-            state_ptr best = std::move(waiting.front());
+            state_ptr first = std::move(waiting.front());
             waiting.pop_front();
-            const auto& task = static_cast<const local_state&>(*best);
+            const auto& task = static_cast<const local_state&>(*first);
             if (task.step_.load(std::memory_order_relaxed) == local_state::step::queued) {
-                return best;
+                return first;
+            }
+            --cancelled_there_;
+            try {
+                skipped.push_back(std::move(first));
+            } catch (const std::bad_alloc&) {
+                // Then it is freed here.
             }
         }
+        at = backlog_.size() > empty_priorities_max ? backlog_.erase(at) : std::next(at);
     }
     return {};
 }
 
-state_ptr thread_core::next(thread_record& me) {
+std::vector<state_ptr> thread_core::take_cancelled() {
+    std::vector<state_ptr> taken;
+    if (cancelled_there_ <= queued_ + cancelled_free) return taken;
+    taken.reserve(cancelled_there_);
+    for (auto& [priority, waiting] : backlog_) {
+        std::size_t kept = 0;
+        for (auto& state : waiting) {
+            const auto& task = static_cast<const local_state&>(*state);
+            if (task.step_.load(std::memory_order_relaxed) != local_state::step::queued) {
+                taken.push_back(std::move(state));
+            } else if (&waiting[kept++] != &state) {
+                waiting[kept - 1] = std::move(state);
+            }
+        }
+        waiting.resize(kept);
+    }
+    cancelled_there_ = 0;
+    return taken;
+}
+
+state_ptr thread_core::next(thread_record& me, std::vector<state_ptr>& skipped) {
     state_ptr state;
-    if (turns_ <= threads_) state = take_best();
+    if (turns_ <= threads_) state = take_best(skipped);
     if (!state) {
         --turns_;
         return {};
@@ -155,6 +195,7 @@ state_ptr thread_core::next(thread_record& me) {
     auto& task = static_cast<local_state&>(*state);
     queued_.fetch_sub(1, std::memory_order_relaxed);
     ++running_;
+    ++busy_;
     me.running = &task;
     task.step_.store(local_state::step::running);
     return state;
@@ -165,19 +206,20 @@ void thread_core::run() {
     task_sink reports;
     const thread_sink reports_to(reports);
     os::spinner spinner(spin_before_sleep);
+    std::vector<state_ptr> skipped;
     lock held(mutex_);
-    while (state_ptr state = next(me)) {
+    while (state_ptr state = next(me, skipped)) {
         held.unlock();
-        auto& task = static_cast<local_state&>(*state);
-        reports.task = &task;
-        run_task(task, me);
-        reports.task = nullptr;
+        skipped.clear();
+        reports.task = &static_cast<local_state&>(*state);
+        run_task(reports, me);
         state = {};
         held.lock();
         if (--unresolved_ == 0) {
             tell_if_idle(held);
             if (!held) held.lock();
         }
+        --busy_;
         // The next one may be on its way.
         if (queued_ == 0) {
             held.unlock();
@@ -187,6 +229,7 @@ void thread_core::run() {
             held.lock();
         }
     }
+    held.unlock();  // before what was skipped is freed
 }
 
 std::exception_ptr thread_core::try_once(local_state& task) {
@@ -198,7 +241,8 @@ std::exception_ptr thread_core::try_once(local_state& task) {
     }
 }
 
-void thread_core::run_task(local_state& task, thread_record& me) {
+void thread_core::run_task(task_sink& reports, thread_record& me) {
+    local_state& task = *reports.task;
     auto started = steady_ns();
     auto queued = task.queued_ns_;
     std::exception_ptr error = try_once(task);
@@ -216,6 +260,7 @@ void thread_core::run_task(local_state& task, thread_record& me) {
         error = try_once(task);
         ended = steady_ns();
     }
+    reports.task = nullptr;
     task.drop();
     {
         const lock held(mutex_);
@@ -289,11 +334,13 @@ void thread_core::tell_if_idle(lock& held) {
 void thread_core::mark_cancelled(local_state& task) {
     queued_.fetch_sub(1, std::memory_order_relaxed);
     ++figures_.cancelled;
+    ++cancelled_there_;
     task.was_cancelled_.store(true);
     task.step_.store(local_state::step::done);
 }
 
 bool thread_core::cancel(local_state& state) {
+    std::vector<state_ptr> freed_later;
     {
         lock held(mutex_);
         switch (state.step_.load()) {
@@ -309,6 +356,11 @@ bool thread_core::cancel(local_state& state) {
                 break;
         }
         mark_cancelled(state);
+        try {
+            freed_later = take_cancelled();
+        } catch (const std::bad_alloc&) {
+            // They stay for the time being.
+        }
     }
     room_.notify_one();
     state.drop();
@@ -350,10 +402,12 @@ void thread_core::unwatch_idle(const idle_watch& watch) {
 
 void thread_core::cancel_queued() {
     std::vector<state_ptr> cancelled;
+    std::vector<state_ptr> skipped;
     {
         const lock held(mutex_);
-        while (state_ptr next = take_best()) {
+        while (state_ptr next = take_best(skipped)) {
             mark_cancelled(static_cast<local_state&>(*next));
+            --cancelled_there_;  // it is not there any more
             cancelled.push_back(std::move(next));
         }
     }
@@ -537,7 +591,8 @@ void local_state::forget_progress() noexcept {
     auto* there = having();
     if (there == nullptr) return;
     const std::lock_guard held(there->mutex);
-    there->said = {};
+    there->said = there->told = {};
+    there->next_telling = {};
 }
 
 void local_state::tell_last_progress() noexcept {

@@ -61,11 +61,15 @@ private:
     [[nodiscard]] thread_record& own_record();
     /// The next task, which is this thread's now; null, and the thread has no turn any more, when there is
     /// none, or too many threads have one.
-    [[nodiscard]] state_ptr next(thread_record& me);
-    [[nodiscard]] state_ptr take_best();
+    [[nodiscard]] state_ptr next(thread_record& me, std::vector<state_ptr>& skipped);
+    /// What has been cancelled goes to `skipped`, which may own the last of it: to be freed without the lock.
+    [[nodiscard]] state_ptr take_best(std::vector<state_ptr>& skipped);
+    /// The cancelled tasks of the backlog, once there are more of them than of others.
+    [[nodiscard]] std::vector<state_ptr> take_cancelled();
+    class task_sink;
     /// Gives idle threads a turn for what waits.
     void call_threads();
-    void run_task(local_state& task, thread_record& me);
+    void run_task(task_sink& reports, thread_record& me);
     [[nodiscard]] std::exception_ptr try_once(local_state& task);
     /// Under the lock.
     void note_times(std::int64_t waited_ns, std::int64_t ran_ns);
@@ -88,16 +92,18 @@ private:
     std::size_t threads_;      // that may run tasks; there may be more
     std::size_t turns_ = 0;    // threads in run(), or on their way into it
     std::size_t running_ = 0;  // tasks
+    std::size_t busy_ = 0;     // threads with a task, or still with what follows from its end
     std::condition_variable room_;
     std::condition_variable idle_;
     std::vector<std::shared_ptr<idle_watch>> idle_watches_;
-    /// By priority. What has been cancelled stays until its turn.
+    /// By priority. What has been cancelled stays for a while.
     std::map<std::int32_t, std::deque<state_ptr>, std::greater<>> backlog_;
+    std::size_t cancelled_there_ = 0;
     std::list<thread_record> records_;
     std::atomic<std::size_t> queued_{0};  // threads look at it before they sleep
     std::size_t unresolved_ = 0;
-    std::int64_t last_end_ns_ = 0;  // steady_clock
-    bool closed_ = false;
+    std::int64_t last_end_ns_ = 0;     // steady_clock
+    std::atomic<bool> closed_{false};  // set under the lock
     pool_stats figures_;
 
     std::mutex finish_mutex_;
