@@ -203,7 +203,7 @@ double wake_up_us(double run_s, std::chrono::milliseconds idle, placement where)
     const own_cpus before;
     if (where == placement::on_two_cpus) before.split_with(other.pid());
     return median_sample(run_s, [&] {
-        if (idle > idle.zero()) std::this_thread::sleep_for(idle);
+        if (idle.count() > 0) std::this_thread::sleep_for(idle);
         const stopwatch clock;
         other.there_and_back();
         return clock.seconds() * 1e6;

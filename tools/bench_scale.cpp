@@ -202,6 +202,7 @@ double makespan(double) {
     process_pool pool(pool_workers);
     expect(pool.submit(square, 2).get() == 4);
     std::vector<future<double>> results;
+    results.reserve(durations_ms.size());
     double work_s = 0;
     const stopwatch clock;
     for (const int ms : durations_ms) results.push_back(pool.submit(sleep_ms, ms));

@@ -26,7 +26,7 @@ task_progress remote_task::progress() const {
     return noted_progress();
 }
 
-void remote_task::on_progress(progress_callback callback_function) {
+void remote_task::on_progress(progress_callback&& callback_function) {
     if (const auto core = core_.lock()) core->watch_progress(*this, std::move(callback_function));
 }
 

@@ -41,7 +41,7 @@ public:
     }
     void help() override;
     [[nodiscard]] task_progress progress() const override;
-    void on_progress(progress_callback callback_function) override;
+    void on_progress(progress_callback&& callback_function) override;
     bool cancel() override;
     void request_cancel() override;
     void abandon() override;

@@ -565,7 +565,7 @@ task_progress local_state::progress() const {
     return there->said;
 }
 
-void local_state::on_progress(progress_callback callback_function) {
+void local_state::on_progress(progress_callback&& callback_function) {
     auto& there = with_extras();
     const std::lock_guard held(there.mutex);
     if (step_.load() != step::done) there.watchers.push_back(std::move(callback_function));

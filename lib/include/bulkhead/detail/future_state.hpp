@@ -71,7 +71,7 @@ public:
     /// See future::progress.
     [[nodiscard]] virtual task_progress progress() const { return {}; }
     /// See future::on_progress.
-    virtual void on_progress(progress_callback) {}
+    virtual void on_progress(progress_callback&&) {}
 
     /// Waits until done; false when the deadline passed first.
     bool wait(std::optional<clock::time_point> deadline);

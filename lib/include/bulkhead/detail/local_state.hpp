@@ -39,7 +39,7 @@ public:
     void abandon() override;
     void take(result_reader read, void* out) final;
     [[nodiscard]] task_progress progress() const final;
-    void on_progress(progress_callback callback_function) final;
+    void on_progress(progress_callback&& callback_function) final;
     /// By the task, in its thread.
     void report(task_progress now) noexcept;
 

@@ -9,10 +9,8 @@ namespace bulkhead::detail {
 /// Takes what any thread of a task reports.
 class progress_sink {
 public:
+    virtual ~progress_sink() = default;
     virtual void report(task_progress now) noexcept = 0;
-
-protected:
-    ~progress_sink() = default;
 };
 
 /// For tasks that run in a worker process: all its threads report to the task that runs there. Null: none.
