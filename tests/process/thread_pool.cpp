@@ -269,9 +269,9 @@ BOOST_AUTO_TEST_CASE(a_task_cannot_shut_its_pool_down_whoever_else_does) {
 }
 
 BOOST_AUTO_TEST_CASE(a_callback_that_takes_long_keeps_no_task_from_idle_threads) {
-    bulkhead::thread_pool pool(2);
     std::atomic<bool> in_callback{false};
     std::atomic<bool> over{false};
+    bulkhead::thread_pool pool(2);
     auto slow = pool.submit([] { ::usleep(1000); });
     slow.on_done([&] {
         in_callback = true;
