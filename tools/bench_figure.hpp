@@ -58,10 +58,9 @@ enum class placement : bool { as_the_kernel_likes, on_two_cpus };
 
 /// Messages a second through a stock boost::interprocess::message_queue, 64 bytes each.
 [[nodiscard]] double stock_queue_messages(double run_s);
-/// libzmq is looked for when it is needed, so that the tool does not depend on it.
-[[nodiscard]] bool zmq_is_there();
-/// The same through libzmq, PUSH to PULL, over its quickest way between processes.
-[[nodiscard]] double zmq_messages(double run_s);
+/// Gives queue-64 a peer: libzmq, PUSH to PULL, over its quickest way between processes. False when it is
+/// not installed; it is looked for at run time, so that the tool does not depend on it.
+[[nodiscard]] bool add_zmq_peer(std::vector<figure>& figures);
 
 class stopwatch {
 public:

@@ -98,8 +98,6 @@ std::vector<figure> queue_figures() {
                                  "messages/s", better::more, queue_messages<std::array<char, 64>>));
     figures.back().contenders.push_back(
         {"boost::interprocess::message_queue", stock_queue_messages});
-    if (zmq_is_there())
-        figures.back().contenders.push_back({"libzmq, PUSH and PULL", zmq_messages});
     figures.push_back(of_library("loan", "1 MiB, filled by memcpy in a loan, and borrowed", "GiB/s",
                                  better::more, loan_gib_per_second));
     return figures;

@@ -27,6 +27,7 @@ struct bench_options {
     std::vector<std::string> only;
     bool json = false;
     bool python = true;
+    bool peers = true;
 };
 
 std::vector<figure> all_figures() {
@@ -53,6 +54,7 @@ po::options_description visible_options(bench_options& wanted) {
     add("only", po::value(&wanted.only)->value_name("NAME"),
         "measure only this; may be given several times");
     add("no-python", "leave Python out");
+    add("no-peers", "leave out what is not the library, Boost or the machine");
     add("json", "print JSON");
     add("help,h", "print this and exit");
     add("version", "print the version and exit");
@@ -87,7 +89,8 @@ std::optional<bench_options> parse_command_line(int argc, char** argv) {
         throw usage_mistake("--repeat can be 1 to " + std::to_string(repetitions_max));
     }
     wanted.json = given.count("json") != 0;
-    wanted.python = given.count("no-python") == 0;
+    wanted.peers = given.count("no-peers") == 0;
+    wanted.python = wanted.peers && given.count("no-python") == 0;
     return wanted;
 }
 
@@ -139,7 +142,7 @@ void run_bench(const bench_options& wanted) {
                         .run_s = wanted.run_s,
                         .load_before = load_average(),
                         .figures = {}};
-    if (!zmq_is_there()) say_missing("libzmq");
+    if (wanted.peers && !add_zmq_peer(figures)) say_missing("libzmq");
     if (wanted.python) {
         if (const auto version = python_version()) {
             report.where.python = *version;
