@@ -71,7 +71,7 @@ std::optional<bench_options> parse_command_line(int argc, char** argv) {
             << "Usage: bulkhead-bench [options]\n\n"
                "Measures the library, beside it what is installed of its peers (Python's pools,\n"
                "loky, mpi4py, libzmq), and what the machine can do at most, by turns; prints\n"
-               "medians and spreads. Takes about twenty minutes. Wants an optimised build and a\n"
+               "medians and spreads. Takes about eight minutes. Wants an optimised build and a\n"
                "machine that does nothing else.\n\n"
             << visible << "\nNames: " << all_names()
             << "\n\nExit code: 0 ok, 1 failed, 2 wrong usage.\n";
