@@ -39,6 +39,12 @@ inline std::array<char, 256> fixed_path(const fs::path& path) {
     return text;
 }
 
+inline int logged_nap(const fs::path& log, int number) {
+    append_line(log, std::to_string(number));
+    ::usleep(150);
+    return number * number;
+}
+
 struct outcome_counts {
     int right = 0;
     int wrong = 0;
@@ -71,6 +77,18 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
 
     for (int i = 0; i != 10; ++i, ++number) {
         auto f = pool.submit(logged_square, log, number);
+        end(number, [&] { return f.get() == number * number; });
+    }
+    // Quick ones, after which a caller waits for the next one itself; that takes so long that it sleeps.
+    for (int i = 0; i != 6; ++i, ++number) {
+        for (int quick = 0; quick != 12; ++quick) {
+            try {
+                if (pool.submit(square, quick).get() != quick * quick) ++counts.wrong;
+            } catch (const bulkhead::worker_crashed&) {
+                ++counts.crashed;
+            }
+        }
+        auto f = pool.submit(logged_nap, log, number);
         end(number, [&] { return f.get() == number * number; });
     }
     std::map<int, future<int>> small;
