@@ -133,7 +133,6 @@ void tasks() {
 
 void errors() {
     std::atomic<int> events{0};
-    std::string lines;
     process_pool pool({.workers = 1,
                        .backlog_max = 1000,
                        .task_timeout = 10s,

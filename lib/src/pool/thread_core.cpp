@@ -1,6 +1,7 @@
 // Tasks of a thread_pool: queued by priority, each posted to Asio as "run the best that waits".
 #include "pool/thread_core.hpp"
 
+#include "channel/control.hpp"
 #include "os/procfs.hpp"
 #include "os/spin.hpp"
 #include "pool/exception_travel.hpp"
@@ -12,7 +13,6 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
-#include <ctime>
 #include <unistd.h>
 
 namespace bulkhead::detail {
@@ -26,13 +26,6 @@ thread_local void* own_record_of_thread = nullptr;
 constexpr std::chrono::microseconds spin_before_sleep{20};
 
 std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
-
-/// The same as of the last tick of the kernel, for a third of the price.
-std::int64_t coarse_ns() {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 /// Priorities that are remembered though nothing waits.
 constexpr std::size_t empty_priorities_max = 8;
@@ -112,7 +105,9 @@ state_ptr thread_core::submit(const task_options& options, when_full full, task_
     }
     if (!state) state = made();
     auto& task = static_cast<local_state&>(*state);
-    task.queued_ns_ = running_ == 0 ? steady_ns() : std::max(coarse_ns(), last_end_ns_);
+    task.queued_ns_ = running_ == 0
+                          ? steady_ns()
+                          : std::max(static_cast<std::int64_t>(channel::coarse_ns()), last_end_ns_);
     queued_.fetch_add(1, std::memory_order_relaxed);
     try {
         call_threads();
