@@ -49,6 +49,9 @@ enum class better : bool { less, more };
 /// What the machine can do at most.
 [[nodiscard]] std::vector<figure> limit_figures();
 
+/// Tasks a second: submitted one by one, then all fetched.
+[[nodiscard]] double pool_tasks(double run_s, int workers);
+
 /// Where the two processes of a ping-pong run.
 enum class placement : bool { as_the_kernel_likes, on_two_cpus };
 

@@ -171,17 +171,7 @@ double lost_to_idle_pool(double run_s) {
 
 double tasks_beside_hogs(double run_s) {
     const hogs busy;
-    process_pool pool(2);
-    return operations_per_second(run_s, many, [&](std::uint64_t count) {
-        std::vector<future<std::int64_t>> results;
-        results.reserve(count);
-        const stopwatch clock;
-        for (std::uint64_t i = 0; i != count; ++i) {
-            results.push_back(pool.submit(square, static_cast<std::int64_t>(i % 1000)));
-        }
-        for (auto& result : results) expect(result.get() >= 0);
-        return clock.seconds();
-    });
+    return pool_tasks(run_s, 2);
 }
 
 constexpr int pool_workers = 2;

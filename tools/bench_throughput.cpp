@@ -40,11 +40,15 @@ double submit_then_get(double run_s, Submit&& submit) {
     });
 }
 
+}  // namespace
+
 double pool_tasks(double run_s, int workers) {
     process_pool pool(workers);
     return submit_then_get<future<std::int64_t>>(
         run_s, [&](std::int64_t x) { return pool.submit(square, x); });
 }
+
+namespace {
 
 constexpr int threads = 2;
 
