@@ -38,8 +38,8 @@ BOOST_AUTO_TEST_CASE(another_program_runs_them) {
     BOOST_TEST(made.width == 6);
     BOOST_TEST(made.pixels.size() == 6U);
     for (int i = 0; i != 1000; ++i) BOOST_TEST(pool.submit(square_by_name, i).get() == i * i);
-    for (const auto& worker : pool.workers()) {
-        const fs::path runs = fs::read_symlink("/proc/" + std::to_string(worker.pid) + "/exe");
+    for (const pid_t pid : pids_of(pool)) {
+        const fs::path runs = fs::read_symlink("/proc/" + std::to_string(pid) + "/exe");
         BOOST_TEST(runs == fs::canonical(worker_program));
     }
 }

@@ -31,10 +31,9 @@ using clock = std::chrono::steady_clock;
 /// Of one core at most this part goes into looking through /proc, however often workers crash.
 constexpr int rest_per_search = 19;
 constexpr clock::duration rest_min = std::chrono::milliseconds(1);
-/// A process that does not die of SIGKILL (it waits for a device) is given up on after so many looks,
-constexpr int looks_max = 300;
-/// of which one at a process that has no environment yet counts so many,
-constexpr int looks_of_unknown = 50;
+/// A process that does not die of SIGKILL (it waits for a device), or does not come through its exec (its
+/// program lies on a file system that does not answer), is given up on after so many looks,
+constexpr int looks_max = 1000;
 /// and a machine that starts others all the time, so that no look at it is conclusive, after so many.
 constexpr int passes_max = 3000;
 /// So many of them follow each other without a rest when all that is new has gone again at once.
@@ -108,7 +107,7 @@ struct search {
 
 enum class finding : std::uint8_t {
     gone,     ///< ended since it was listed, perhaps after it had started another
-    unknown,  ///< just becoming another program, or was started without an environment
+    unknown,  ///< just becoming another program: it has no environment yet
     foreign,  ///< not looked for, nor will be
     killed,   ///< and may have started another before
 };
@@ -121,7 +120,10 @@ finding kill_if_found(pid_t pid, const search& what) {
         constexpr unsigned long kernel_thread = 0x00200000;  // PF_KTHREAD of linux/sched.h
         if (!stat) return finding::gone;
         const bool ended = (stat->state == 'Z' && stat->threads < 2) || stat->state == 'X';
-        return ended || (stat->flags & kernel_thread) != 0 ? finding::foreign : finding::unknown;
+        const bool has_empty_one =
+            stat->environment_end != 0 && stat->environment_begin == stat->environment_end;
+        const bool is_kernels = (stat->flags & kernel_thread) != 0;
+        return ended || has_empty_one || is_kernels ? finding::foreign : finding::unknown;
     }
     if (!what.finds(compartments_in(*environment))) return finding::foreign;
     const unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -154,9 +156,10 @@ bool kill_all(const search& what) {
                 settled = false;
                 const finding now = kill_if_found(pid, what);
                 if (now == finding::foreign) left = 0;
-                if (now == finding::unknown) left = std::max(left - looks_of_unknown, 0);
-                if (now == finding::killed) --left;
-                wait = wait || now == finding::unknown || now == finding::killed;
+                if (now == finding::unknown || now == finding::killed) {
+                    --left;
+                    wait = true;
+                }
             }
             seen.emplace(pid, left);
         }

@@ -84,6 +84,8 @@ std::optional<process_stat> stat_of(pid_t id) noexcept {
     constexpr unsigned flags_field = 9;
     constexpr unsigned threads_field = 20;
     constexpr unsigned start_time_field = 22;
+    constexpr unsigned environment_begin_field = 50;
+    constexpr unsigned environment_end_field = 51;
     char path[32];
     (void)std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(id));
     const unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
@@ -103,8 +105,12 @@ std::optional<process_stat> stat_of(pid_t id) noexcept {
         if (field == state_field) line.state = word.front();
         if (field == flags_field) std::from_chars(word.data(), last, line.flags);
         if (field == threads_field) std::from_chars(word.data(), last, line.threads);
-        if (field == start_time_field) {
-            std::from_chars(word.data(), last, line.started_ticks);
+        if (field == start_time_field) std::from_chars(word.data(), last, line.started_ticks);
+        if (field == environment_begin_field) {
+            std::from_chars(word.data(), last, line.environment_begin);
+        }
+        if (field == environment_end_field) {
+            std::from_chars(word.data(), last, line.environment_end);
             return line;
         }
         rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);

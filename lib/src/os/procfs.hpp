@@ -23,6 +23,10 @@ struct process_stat {
     unsigned long flags;  ///< PF_... of linux/sched.h
     unsigned threads;
     std::uint64_t started_ticks;  ///< since boot
+    /// Addresses of its environment: equal when that is empty, and the end is 0 while it has none: between the
+    /// two programs of an exec, and when its memory is gone. Also 0 where this process may not trace it.
+    std::uint64_t environment_begin;
+    std::uint64_t environment_end;
 };
 /// nullopt when there is no such thread, or no /proc. Allocates nothing.
 [[nodiscard]] std::optional<process_stat> stat_of(pid_t id) noexcept;
