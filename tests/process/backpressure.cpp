@@ -8,9 +8,7 @@
 namespace {
 
 using namespace test;
-using bulkhead::process_pool;
 using bulkhead::task_options;
-using bulkhead::thread_pool;
 
 std::uint64_t resident_kib() {
     std::ifstream status("/proc/self/status");
@@ -63,11 +61,18 @@ private:
     std::jthread thread_;
 };
 
-template <class Pool>
-void check_full_backlog(const scene& at) {
+constexpr int many = sanitized ? 50'000 : 1'000'000;
+constexpr std::uint64_t growth_kib_max = 64 * 1024;
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(backpressure, scene)
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(submit_waits_at_a_full_backlog_and_try_submit_says_no, Pool,
+                              executors) {
     Pool pool({.workers = 1, .backlog_max = 2});
-    auto running = pool.submit(hold, at.file("on"), at.file("go"));
-    await(at.file("on"));
+    auto running = pool.submit(hold, file("on"), file("go"));
+    await(file("on"));
     auto first = pool.submit(square, 1);
     auto second = pool.submit(square, 2);
     BOOST_TEST(!pool.try_submit(square, 4).has_value());
@@ -78,7 +83,7 @@ void check_full_backlog(const scene& at) {
     BOOST_TEST(!blocked.returned());
     BOOST_TEST(pool.stats().submitted == 3U);
 
-    announce(at.file("go"));
+    announce(file("go"));
     BOOST_TEST(blocked.result() == 9);
     BOOST_TEST(running.get() > 0);
     BOOST_TEST(first.get() == 1);
@@ -90,62 +95,35 @@ void check_full_backlog(const scene& at) {
     check_balance(pool.stats());
 }
 
-template <class Pool>
-void check_close_refuses_who_waits(const scene& at) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(close_refuses_those_who_wait_for_room, Pool, executors) {
     Pool pool({.workers = 1, .backlog_max = 1});
-    auto running = pool.submit(hold, at.file("on"), at.file("go"));
-    await(at.file("on"));
+    auto running = pool.submit(hold, file("on"), file("go"));
+    await(file("on"));
     auto queued = pool.submit(square, 1);
     submitter blocked(pool);
     blocked.await_asleep();
     pool.close();
     BOOST_TEST(blocked.refused());
-    announce(at.file("go"));
+    announce(file("go"));
     BOOST_TEST(queued.get() == 1);
 }
 
-template <class Pool>
-void check_cancel_makes_room(const scene& at) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_cancelled_task_makes_room, Pool, executors) {
     Pool pool({.workers = 1, .backlog_max = 1});
-    auto running = pool.submit(hold, at.file("on"), at.file("go"));
-    await(at.file("on"));
+    auto running = pool.submit(hold, file("on"), file("go"));
+    await(file("on"));
     auto queued = pool.submit(square, 1);
     submitter blocked(pool);
     blocked.await_asleep();
     BOOST_TEST(queued.cancel());
     until([&] { return blocked.returned(); });
-    announce(at.file("go"));
+    announce(file("go"));
     BOOST_TEST(blocked.result() == 9);
 }
 
-constexpr int many = sanitized ? 50'000 : 1'000'000;
-constexpr std::uint64_t growth_kib_max = 64 * 1024;
-
-}  // namespace
-
-BOOST_FIXTURE_TEST_SUITE(backpressure, scene)
-
-BOOST_AUTO_TEST_CASE(submit_waits_at_a_full_backlog_and_try_submit_says_no) {
-    check_full_backlog<process_pool>(*this);
-}
-BOOST_AUTO_TEST_CASE(submit_waits_at_a_full_backlog_of_threads) {
-    check_full_backlog<thread_pool>(*this);
-}
-
-BOOST_AUTO_TEST_CASE(close_refuses_those_who_wait_for_room) {
-    check_close_refuses_who_waits<process_pool>(*this);
-}
-BOOST_AUTO_TEST_CASE(close_refuses_those_who_wait_for_room_with_threads) {
-    check_close_refuses_who_waits<thread_pool>(*this);
-}
-
-BOOST_AUTO_TEST_CASE(a_cancelled_task_makes_room) { check_cancel_makes_room<process_pool>(*this); }
-BOOST_AUTO_TEST_CASE(a_cancelled_task_makes_room_with_threads) {
-    check_cancel_makes_room<thread_pool>(*this);
-}
-
-BOOST_AUTO_TEST_CASE(a_million_tiny_tasks_with_dropped_futures_take_bounded_memory) {
-    process_pool pool({.workers = 1, .backlog_max = 1000});
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_million_tiny_tasks_with_dropped_futures_take_bounded_memory, Pool,
+                              executors) {
+    Pool pool({.workers = 1, .backlog_max = 1000});
     for (int i = 0; i != 1000; ++i) (void)pool.submit(square, i);
     const auto before = resident_kib();
     for (int i = 0; i != many; ++i) (void)pool.submit(square, i % 1000);
@@ -155,8 +133,9 @@ BOOST_AUTO_TEST_CASE(a_million_tiny_tasks_with_dropped_futures_take_bounded_memo
     BOOST_TEST(pool.stats().succeeded == static_cast<unsigned>(many) + 1000U);
 }
 
-BOOST_AUTO_TEST_CASE(a_million_mapped_items_with_a_slow_reader_take_bounded_memory) {
-    process_pool pool(2);
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_million_mapped_items_with_a_slow_reader_take_bounded_memory, Pool,
+                              executors) {
+    Pool pool(2);
     const auto before = resident_kib();
     std::uint64_t most = 0;
     int position = 0;
@@ -174,8 +153,8 @@ BOOST_AUTO_TEST_CASE(a_million_mapped_items_with_a_slow_reader_take_bounded_memo
     if constexpr (!sanitized) BOOST_TEST(most < before + growth_kib_max);
 }
 
-BOOST_AUTO_TEST_CASE(a_slow_reader_of_futures_is_served_in_any_order) {
-    process_pool pool(2);
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_slow_reader_of_futures_is_served_in_any_order, Pool, executors) {
+    Pool pool(2);
     std::deque<bulkhead::future<int>> window;
     for (int i = 0; i != 20'000; ++i) {
         window.push_back(pool.submit(square, i));

@@ -29,8 +29,8 @@ void tell_stop(std::stop_token token, const fs::path& started, const fs::path& t
 
 BOOST_FIXTURE_TEST_SUITE(cancel, scene)
 
-BOOST_AUTO_TEST_CASE(a_cancelled_queued_task_never_runs) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_cancelled_queued_task_never_runs, Pool, executors) {
+    Pool pool(1);
     auto running = pool.submit(hold, file("on"), file("go"));
     await(file("on"));
     std::vector<future<void>> queued;
@@ -71,8 +71,9 @@ BOOST_AUTO_TEST_CASE(a_cancelled_running_task_is_killed_and_what_waits_behind_it
     check_balance(pool.stats());
 }
 
-BOOST_AUTO_TEST_CASE(cancel_of_an_ended_task_is_refused_and_changes_nothing) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(cancel_of_an_ended_task_is_refused_and_changes_nothing, Pool,
+                              executors) {
+    Pool pool(1);
     auto f = pool.submit(square, 5);
     f.wait();
     BOOST_TEST(!f.cancel());
@@ -80,9 +81,10 @@ BOOST_AUTO_TEST_CASE(cancel_of_an_ended_task_is_refused_and_changes_nothing) {
     BOOST_TEST(f.get() == 25);
 }
 
-BOOST_AUTO_TEST_CASE(cancel_racing_completion_has_exactly_one_outcome_each_time) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(cancel_racing_completion_has_exactly_one_outcome_each_time, Pool,
+                              executors) {
     constexpr int rounds = sanitized ? 1000 : 10'000;
-    process_pool pool(2);
+    Pool pool(2);
     std::atomic<int> callbacks{0};
     int cancelled = 0;
     for (int i = 0; i != rounds; ++i) {
@@ -108,8 +110,8 @@ BOOST_AUTO_TEST_CASE(cancel_racing_completion_has_exactly_one_outcome_each_time)
     BOOST_TEST_MESSAGE(cancelled << " of " << rounds << " were cancelled");
 }
 
-BOOST_AUTO_TEST_CASE(cancel_from_many_threads_at_once_has_one_outcome) {
-    process_pool pool(2);
+BOOST_AUTO_TEST_CASE_TEMPLATE(cancel_from_many_threads_at_once_has_one_outcome, Pool, executors) {
+    Pool pool(2);
     for (int i = 0; i != 100; ++i) {
         auto f = pool.submit(square, i);
         std::atomic<int> yes{0};
@@ -131,8 +133,8 @@ BOOST_AUTO_TEST_CASE(cancel_from_many_threads_at_once_has_one_outcome) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_wait_that_expires_leaves_the_task_running) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_wait_that_expires_leaves_the_task_running, Pool, executors) {
+    Pool pool(1);
     auto f = pool.submit(hold, file("on"), file("go"));
     const pid_t pid = await_pid(file("on"));
     BOOST_TEST(!f.wait_for(1ms).ready());

@@ -12,7 +12,6 @@ using namespace test;
 using bulkhead::future;
 using bulkhead::process_pool;
 using bulkhead::task_cancelled;
-using bulkhead::thread_pool;
 using bulkhead::usage_error;
 
 template <class T>
@@ -57,11 +56,14 @@ int callbacks_now(future<T>& f) {
     return *called;
 }
 
-template <class Pool>
-void check_state_table(const scene& at) {
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(futures, scene)
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(every_member_in_every_state, Pool, executors) {
     Pool pool(1);
-    auto running = pool.submit(hold, at.file("on"), at.file("go"));
-    await(at.file("on"));
+    auto running = pool.submit(hold, file("on"), file("go"));
+    await(file("on"));
     auto pending = pool.submit(square, 6);
     auto failing = pool.submit([]() -> int { throw std::domain_error("failed"); });
     auto cancelled = pool.submit(square, 7);
@@ -79,7 +81,7 @@ void check_state_table(const scene& at) {
     BOOST_CHECK_THROW((void)cancelled.get(), task_cancelled);
     check_empty(cancelled);
 
-    announce(at.file("go"));
+    announce(file("go"));
     running.wait();
     check_ended(running, false);
     BOOST_TEST(!running.cancel());
@@ -105,8 +107,15 @@ void check_state_table(const scene& at) {
     check_empty(of_nothing);
 }
 
-template <class Pool>
-void check_callbacks() {
+BOOST_AUTO_TEST_CASE_TEMPLATE(get_throws_only_from_its_own_future, Pool, executors) {
+    Pool pool(1);
+    auto bad = pool.submit([]() -> int { throw std::range_error("bad"); });
+    auto good = pool.submit(square, 3);
+    BOOST_TEST(good.get() == 9);
+    (void)error_of<std::range_error>(std::move(bad));
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(callbacks_are_called_once_before_and_after_the_end, Pool, executors) {
     Pool pool(2);
     for (int i = 0; i != 200; ++i) {
         std::atomic<int> called{0};
@@ -127,10 +136,10 @@ void check_callbacks() {
     until([&] { return taken == 81; });
 }
 
-template <class Pool, class Options>
-void check_throwing_callbacks(Options options) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_throwing_callback_is_reported_and_harms_nothing, Pool, executors) {
     std::atomic<int> reported{0};
     std::atomic<int> good{0};
+    options_of<Pool> options;
     options.workers = 1;
     options.on_event = [&](const bulkhead::pool_event& e) {
         if (e.what != bulkhead::pool_event::kind::callback_failed) return;
@@ -148,8 +157,8 @@ void check_throwing_callbacks(Options options) {
     BOOST_TEST(pool.submit(square, 3).get() == 9);
 }
 
-template <class Pool>
-void check_submit_from_callbacks() {
+BOOST_AUTO_TEST_CASE_TEMPLATE(callbacks_submit_a_hundred_deep_and_never_wait_for_the_backlog, Pool,
+                              executors) {
     std::atomic<int> depth{0};
     Pool pool({.workers = 1, .backlog_max = 1});
     std::function<void()> next = [&] {
@@ -161,42 +170,8 @@ void check_submit_from_callbacks() {
     BOOST_TEST(pool.stats().succeeded == 100U);
 }
 
-}  // namespace
-
-BOOST_FIXTURE_TEST_SUITE(futures, scene)
-
-BOOST_AUTO_TEST_CASE(every_member_in_every_state_with_processes) {
-    check_state_table<process_pool>(*this);
-}
-BOOST_AUTO_TEST_CASE(every_member_in_every_state_with_threads) {
-    check_state_table<thread_pool>(*this);
-}
-
-BOOST_AUTO_TEST_CASE(get_throws_only_from_its_own_future) {
-    process_pool pool(1);
-    auto bad = pool.submit([]() -> int { throw std::range_error("bad"); });
-    auto good = pool.submit(square, 3);
-    BOOST_TEST(good.get() == 9);
-    (void)error_of<std::range_error>(std::move(bad));
-}
-
-BOOST_AUTO_TEST_CASE(callbacks_are_called_once_before_and_after_the_end) {
-    check_callbacks<process_pool>();
-    check_callbacks<thread_pool>();
-}
-
-BOOST_AUTO_TEST_CASE(a_throwing_callback_is_reported_and_harms_nothing) {
-    check_throwing_callbacks<process_pool>(bulkhead::process_pool_options{});
-    check_throwing_callbacks<thread_pool>(bulkhead::thread_pool_options{});
-}
-
-BOOST_AUTO_TEST_CASE(callbacks_submit_a_hundred_deep_and_never_wait_for_the_backlog) {
-    check_submit_from_callbacks<process_pool>();
-    check_submit_from_callbacks<thread_pool>();
-}
-
-BOOST_AUTO_TEST_CASE(callbacks_run_in_the_order_of_their_registration) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(callbacks_run_in_the_order_of_their_registration, Pool, executors) {
+    Pool pool(1);
     auto f = pool.submit(hold, file("on"), file("go"));
     std::vector<int> order;
     std::atomic<bool> last{false};
@@ -222,9 +197,9 @@ BOOST_AUTO_TEST_CASE(callbacks_are_called_when_the_worker_dies_and_when_cancelle
     until([&] { return called == 3; });
 }
 
-BOOST_AUTO_TEST_CASE(dropped_futures_do_not_stop_their_tasks) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(dropped_futures_do_not_stop_their_tasks, Pool, executors) {
     {
-        process_pool pool(2);
+        Pool pool(2);
         for (int i = 0; i != 100; ++i) {
             (void)pool.submit(append_line, file("log"), std::to_string(i));
             (void)pool.submit([] { throw std::runtime_error("unheard"); });
@@ -237,12 +212,12 @@ BOOST_AUTO_TEST_CASE(dropped_futures_do_not_stop_their_tasks) {
     BOOST_TEST(lines_of(file("log")).size() == 100U);
 }
 
-BOOST_AUTO_TEST_CASE(futures_outlive_their_pool) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(futures_outlive_their_pool, Pool, executors) {
     future<int> value;
     future<int> error;
     future<std::string> large;
     {
-        process_pool pool(1);
+        Pool pool(1);
         value = pool.submit(square, 12);
         error = pool.submit([]() -> int { throw std::out_of_range("late"); });
         large =
@@ -259,8 +234,8 @@ BOOST_AUTO_TEST_CASE(futures_outlive_their_pool) {
     BOOST_TEST(large.get().size() == 5'000'000U);
 }
 
-BOOST_AUTO_TEST_CASE(many_threads_submit_and_wait_at_once) {
-    process_pool pool(2);
+BOOST_AUTO_TEST_CASE_TEMPLATE(many_threads_submit_and_wait_at_once, Pool, executors) {
+    Pool pool(2);
     std::atomic<int> right{0};
     {
         std::vector<std::jthread> threads;

@@ -16,68 +16,6 @@ using bulkhead::task_options;
 using bulkhead::thread_pool;
 using bulkhead::worker_state;
 
-template <class Pool>
-void check_closed() {
-    Pool pool(1);
-    auto f = pool.submit(square, 3);
-    pool.close();
-    pool.close();
-    BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_closed);
-    BOOST_CHECK_THROW((void)pool.try_submit(square, 1), pool_closed);
-    BOOST_TEST(f.get() == 9);
-    pool.join();
-    pool.join();
-    pool.shutdown();
-    pool.shutdown();
-    BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_closed);
-}
-
-template <class Pool>
-void check_destructor_runs_what_is_queued(const scene& at) {
-    {
-        Pool pool(2);
-        for (int i = 0; i != 200; ++i) {
-            (void)pool.submit(append_line, at.file("log"), std::to_string(i));
-        }
-    }
-    BOOST_TEST(lines_of(at.file("log")).size() == 200U);
-}
-
-template <class Pool>
-void check_shutdown_without_waiting(const scene& at) {
-    std::vector<future<pid_t>> all;
-    future<pid_t> running;
-    {
-        Pool pool(1);
-        running = pool.submit(hold, at.file("on"), at.file("go"));
-        await(at.file("on"));
-        for (int i = 0; i != 20; ++i) all.push_back(pool.submit(whoami));
-        pool.shutdown({.wait = false});
-        BOOST_TEST(!running.done());
-        BOOST_CHECK_THROW((void)pool.submit(whoami), pool_closed);
-        announce(at.file("go"));
-    }
-    BOOST_TEST(running.done());
-    for (auto& f : all) BOOST_TEST(f.get() > 0);
-}
-
-template <class Pool>
-void check_shutdown_cancels_queued(const scene& at) {
-    Pool pool(1);
-    auto running = pool.submit(hold, at.file("on"), at.file("go"));
-    await(at.file("on"));
-    std::vector<future<void>> queued;
-    for (int i = 0; i != 50; ++i) queued.push_back(pool.submit(append_line, at.file("ran"), "x"));
-    pool.shutdown({.wait = false, .cancel_queued = true});
-    for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
-    BOOST_TEST(!running.done());
-    announce(at.file("go"));
-    pool.shutdown({.wait = true});
-    BOOST_TEST(running.get() > 0);
-    BOOST_TEST(!fs::exists(at.file("ran")));
-    BOOST_TEST(pool.stats().cancelled == 50U);
-}
-
 /// Of two workers that had short tasks so far.
 void check_one_takes_over_from_the_other(const scene& at, process_pool& pool) {
     auto blocking = pool.submit(hold, at.file("on"), at.file("go"));
@@ -115,30 +53,64 @@ void nested_hang(int depth, const fs::path& log, const fs::path& deepest) {
 
 BOOST_FIXTURE_TEST_SUITE(life, scene)
 
-BOOST_AUTO_TEST_CASE(submit_after_close_is_refused_and_closing_twice_is_no_mistake) {
-    check_closed<process_pool>();
-    check_closed<thread_pool>();
+BOOST_AUTO_TEST_CASE_TEMPLATE(submit_after_close_is_refused_and_closing_twice_is_no_mistake, Pool,
+                              executors) {
+    Pool pool(1);
+    auto f = pool.submit(square, 3);
+    pool.close();
+    pool.close();
+    BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_closed);
+    BOOST_CHECK_THROW((void)pool.try_submit(square, 1), pool_closed);
+    BOOST_TEST(f.get() == 9);
+    pool.join();
+    pool.join();
+    pool.shutdown();
+    pool.shutdown();
+    BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_closed);
 }
 
-BOOST_AUTO_TEST_CASE(destructor_runs_what_is_queued) {
-    check_destructor_runs_what_is_queued<process_pool>(*this);
-}
-BOOST_AUTO_TEST_CASE(destructor_of_threads_runs_what_is_queued) {
-    check_destructor_runs_what_is_queued<thread_pool>(*this);
-}
-
-BOOST_AUTO_TEST_CASE(shutdown_without_waiting_returns_at_once_and_the_destructor_waits) {
-    check_shutdown_without_waiting<process_pool>(*this);
-}
-BOOST_AUTO_TEST_CASE(shutdown_of_threads_without_waiting_returns_at_once) {
-    check_shutdown_without_waiting<thread_pool>(*this);
+BOOST_AUTO_TEST_CASE_TEMPLATE(destructor_runs_what_is_queued, Pool, executors) {
+    {
+        Pool pool(2);
+        for (int i = 0; i != 200; ++i) {
+            (void)pool.submit(append_line, file("log"), std::to_string(i));
+        }
+    }
+    BOOST_TEST(lines_of(file("log")).size() == 200U);
 }
 
-BOOST_AUTO_TEST_CASE(shutdown_may_cancel_what_has_not_started) {
-    check_shutdown_cancels_queued<process_pool>(*this);
+BOOST_AUTO_TEST_CASE_TEMPLATE(shutdown_without_waiting_returns_at_once_and_the_destructor_waits,
+                              Pool, executors) {
+    std::vector<future<pid_t>> all;
+    future<pid_t> running;
+    {
+        Pool pool(1);
+        running = pool.submit(hold, file("on"), file("go"));
+        await(file("on"));
+        for (int i = 0; i != 20; ++i) all.push_back(pool.submit(whoami));
+        pool.shutdown({.wait = false});
+        BOOST_TEST(!running.done());
+        BOOST_CHECK_THROW((void)pool.submit(whoami), pool_closed);
+        announce(file("go"));
+    }
+    BOOST_TEST(running.done());
+    for (auto& f : all) BOOST_TEST(f.get() > 0);
 }
-BOOST_AUTO_TEST_CASE(shutdown_of_threads_may_cancel_what_has_not_started) {
-    check_shutdown_cancels_queued<thread_pool>(*this);
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(shutdown_may_cancel_what_has_not_started, Pool, executors) {
+    Pool pool(1);
+    auto running = pool.submit(hold, file("on"), file("go"));
+    await(file("on"));
+    std::vector<future<void>> queued;
+    for (int i = 0; i != 50; ++i) queued.push_back(pool.submit(append_line, file("ran"), "x"));
+    pool.shutdown({.wait = false, .cancel_queued = true});
+    for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
+    BOOST_TEST(!running.done());
+    announce(file("go"));
+    pool.shutdown({.wait = true});
+    BOOST_TEST(running.get() > 0);
+    BOOST_TEST(!fs::exists(file("ran")));
+    BOOST_TEST(pool.stats().cancelled == 50U);
 }
 
 BOOST_AUTO_TEST_CASE(shutdown_cancels_what_waits_in_the_workers_queue_too) {
@@ -200,8 +172,8 @@ BOOST_AUTO_TEST_CASE(terminate_while_workers_start_and_idle) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(join_waits_for_every_task_and_leaves_the_pool_open) {
-    process_pool pool(2);
+BOOST_AUTO_TEST_CASE_TEMPLATE(join_waits_for_every_task_and_leaves_the_pool_open, Pool, executors) {
+    Pool pool(2);
     std::vector<future<int>> all;
     for (int i = 0; i != 500; ++i) all.push_back(pool.submit(square, i));
     pool.join();
@@ -209,8 +181,9 @@ BOOST_AUTO_TEST_CASE(join_waits_for_every_task_and_leaves_the_pool_open) {
     BOOST_TEST(pool.submit(square, 2).get() == 4);
 }
 
-BOOST_AUTO_TEST_CASE(waiting_for_the_pool_from_its_own_callback_is_refused) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(waiting_for_the_pool_from_its_own_callback_is_refused, Pool,
+                              executors) {
+    Pool pool(1);
     std::atomic<int> refused{0};
     auto f = pool.submit(hold, file("on"), file("go"));
     f.on_done([&] {
@@ -261,8 +234,8 @@ BOOST_AUTO_TEST_CASE(pools_inside_tasks_are_gone_with_a_terminated_parent) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(higher_priority_runs_first_and_equals_in_order) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(higher_priority_runs_first_and_equals_in_order, Pool, executors) {
+    Pool pool(1);
     auto running = pool.submit(hold, file("on"), file("go"));
     await(file("on"));
     const auto log = file("log");

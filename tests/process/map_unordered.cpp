@@ -11,7 +11,6 @@ namespace {
 using namespace test;
 using bulkhead::map_options;
 using bulkhead::process_pool;
-using bulkhead::thread_pool;
 using bulkhead::worker_crashed;
 
 constexpr std::size_t chunk_sizes[] = {0, 1, 6, 39, 40, 41};
@@ -53,10 +52,24 @@ void check_all_but_13(Pool& pool, F f) {
     }
 }
 
-template <class Pool>
-void check_slow_ones_hold_nobody_up(const scene& at) {
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(map_unordered, scene)
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(every_item_comes_once_with_its_index_and_an_error_at_its_own, Pool,
+                              executors) {
+    Pool pool(3);
+    check_all_but_13<std::invalid_argument>(pool, not_13);
+}
+
+BOOST_AUTO_TEST_CASE(a_crash_inside_a_chunk_fails_exactly_that_item) {
+    process_pool pool(2);
+    check_all_but_13<worker_crashed>(pool, crash_at_13);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(what_is_quick_does_not_wait_for_what_is_slow, Pool, executors) {
     Pool pool(2);
-    const auto go = at.file(std::is_same_v<Pool, process_pool> ? "go1" : "go2");
+    const auto go = file(std::is_same_v<Pool, process_pool> ? "go1" : "go2");
     const std::vector<fs::path> gos(20, go);
     std::vector<std::size_t> order;
     for (auto [i, y] : pool.map_unordered(map_options{.chunk_size = 1, .lookahead_max = 20}, after,
@@ -69,8 +82,8 @@ void check_slow_ones_hold_nobody_up(const scene& at) {
     BOOST_TEST(order.back() == 0U);
 }
 
-template <class Pool>
-void check_lookahead_and_infinite_input() {
+BOOST_AUTO_TEST_CASE_TEMPLATE(an_infinite_input_is_never_taken_further_than_the_lookahead, Pool,
+                              executors) {
     Pool pool(2);
     for (const auto chunk : {std::size_t{0}, std::size_t{1}, std::size_t{4}, std::size_t{50}}) {
         int taken = 0;
@@ -93,8 +106,7 @@ void check_lookahead_and_infinite_input() {
     pool.join();
 }
 
-template <class Pool>
-void check_input_that_throws() {
+BOOST_AUTO_TEST_CASE_TEMPLATE(an_input_that_throws_is_the_last_element, Pool, executors) {
     Pool pool(2);
     for (const auto chunk : chunk_sizes) {
         auto input = std::views::iota(0) | std::views::transform([](int i) {
@@ -115,39 +127,9 @@ void check_input_that_throws() {
     }
 }
 
-}  // namespace
-
-BOOST_FIXTURE_TEST_SUITE(map_unordered, scene)
-
-BOOST_AUTO_TEST_CASE(every_item_comes_once_with_its_index_and_an_error_at_its_own) {
-    process_pool processes(3);
-    thread_pool threads(3);
-    check_all_but_13<std::invalid_argument>(processes, not_13);
-    check_all_but_13<std::invalid_argument>(threads, not_13);
-}
-
-BOOST_AUTO_TEST_CASE(a_crash_inside_a_chunk_fails_exactly_that_item) {
-    process_pool pool(2);
-    check_all_but_13<worker_crashed>(pool, crash_at_13);
-}
-
-BOOST_AUTO_TEST_CASE(what_is_quick_does_not_wait_for_what_is_slow) {
-    check_slow_ones_hold_nobody_up<process_pool>(*this);
-    check_slow_ones_hold_nobody_up<thread_pool>(*this);
-}
-
-BOOST_AUTO_TEST_CASE(an_infinite_input_is_never_taken_further_than_the_lookahead) {
-    check_lookahead_and_infinite_input<process_pool>();
-    check_lookahead_and_infinite_input<thread_pool>();
-}
-
-BOOST_AUTO_TEST_CASE(an_input_that_throws_is_the_last_element) {
-    check_input_that_throws<process_pool>();
-    check_input_that_throws<thread_pool>();
-}
-
-BOOST_AUTO_TEST_CASE(ranges_are_zipped_and_results_may_be_move_only_or_void) {
-    process_pool pool(2);
+BOOST_AUTO_TEST_CASE_TEMPLATE(ranges_are_zipped_and_results_may_be_move_only_or_void, Pool,
+                              executors) {
+    Pool pool(2);
     const std::vector<int> xs{1, 2, 3, 4};
     int sum = 0;
     for (auto [i, y] : pool.map_unordered(add, xs, std::views::iota(10, 13))) {
@@ -165,8 +147,9 @@ BOOST_AUTO_TEST_CASE(ranges_are_zipped_and_results_may_be_move_only_or_void) {
                       std::invalid_argument);
 }
 
-BOOST_AUTO_TEST_CASE(items_of_a_closed_pool_fail_and_none_at_all_is_no_trouble) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(items_of_a_closed_pool_fail_and_none_at_all_is_no_trouble, Pool,
+                              executors) {
+    Pool pool(1);
     for ([[maybe_unused]] auto [i, y] : pool.map_unordered(square, std::vector<int>{})) {
         BOOST_ERROR("an item of nothing");
     }
@@ -180,8 +163,8 @@ BOOST_AUTO_TEST_CASE(items_of_a_closed_pool_fail_and_none_at_all_is_no_trouble) 
     BOOST_TEST(failed.size() == 3U);
 }
 
-BOOST_AUTO_TEST_CASE(leaving_early_drops_what_has_not_started) {
-    process_pool pool(2);
+BOOST_AUTO_TEST_CASE_TEMPLATE(leaving_early_drops_what_has_not_started, Pool, executors) {
+    Pool pool(2);
     for (auto [i, y] : pool.map_unordered(square, std::views::iota(0))) {
         if (y > 10'000) break;
         (void)i;

@@ -96,37 +96,6 @@ BOOST_AUTO_TEST_CASE(a_running_task_is_asked_to_stop_and_goes_on) {
     BOOST_TEST(deaf.get() == ::getpid());
 }
 
-BOOST_AUTO_TEST_CASE(a_cancelled_queued_task_never_runs) {
-    bulkhead::thread_pool pool(1);
-    auto running = pool.submit(hold, file("on"), file("go"));
-    await(file("on"));
-    auto queued = pool.submit(append_line, file("ran"), "x");
-    BOOST_TEST(queued.cancel());
-    BOOST_TEST(queued.cancelled());
-    announce(file("go"));
-    pool.join();
-    BOOST_TEST(!fs::exists(file("ran")));
-    (void)error_of<task_cancelled>(std::move(queued));
-    check_balance(pool.stats());
-}
-
-BOOST_AUTO_TEST_CASE(cancel_racing_completion_has_exactly_one_outcome_each_time) {
-    bulkhead::thread_pool pool(2);
-    unsigned cancelled = 0;
-    for (int i = 0; i != 10'000; ++i) {
-        auto f = pool.submit(square, i % 1000);
-        if (f.cancel()) {
-            ++cancelled;
-            BOOST_CHECK_THROW((void)f.get(), task_cancelled);
-        } else {
-            BOOST_TEST(f.get() == (i % 1000) * (i % 1000));
-        }
-    }
-    pool.join();
-    BOOST_TEST(pool.stats().cancelled == cancelled);
-    BOOST_TEST(pool.stats().succeeded == 10'000U - cancelled);
-}
-
 BOOST_AUTO_TEST_CASE(terminate_asks_what_runs_to_stop_and_cancels_what_waits) {
     bulkhead::thread_pool pool(1);
     auto running = pool.submit(
@@ -141,20 +110,6 @@ BOOST_AUTO_TEST_CASE(terminate_asks_what_runs_to_stop_and_cancels_what_waits) {
     pool.terminate();
     BOOST_CHECK_NO_THROW(running.get());
     for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
-}
-
-BOOST_AUTO_TEST_CASE(higher_priority_runs_first) {
-    bulkhead::thread_pool pool(1);
-    auto running = pool.submit(hold, file("on"), file("go"));
-    await(file("on"));
-    std::string order;
-    for (const int priority : {0, 5, -1}) {
-        (void)pool.submit(task_options{.priority = priority},
-                          [&order, priority] { order += std::to_string(priority) + " "; });
-    }
-    announce(file("go"));
-    pool.join();
-    BOOST_TEST(order == "5 0 -1 ");
 }
 
 BOOST_AUTO_TEST_CASE(tasks_may_submit_to_their_own_pool_and_not_join_it) {

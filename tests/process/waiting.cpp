@@ -10,7 +10,6 @@ using namespace test;
 using bulkhead::as_completed;
 using bulkhead::future;
 using bulkhead::process_pool;
-using bulkhead::thread_pool;
 using bulkhead::usage_error;
 using bulkhead::wait_for_all;
 using bulkhead::wait_for_first;
@@ -32,12 +31,16 @@ struct gate {
     fs::path file;
 };
 
-template <class Pool>
-void check_conditions(const scene& at) {
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(waiting, scene)
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(waiting_for_the_first_for_all_and_for_the_first_error, Pool,
+                              executors) {
     Pool pool(3);
-    const gate a(at, "a");
-    const gate b(at, "b");
-    const gate c(at, "c");
+    const gate a(*this, "a");
+    const gate b(*this, "b");
+    const gate c(*this, "c");
     std::vector<future<int>> all;
     all.push_back(pool.submit(number_when, a.file, 1));
     all.push_back(pool.submit(fail_when, b.file));
@@ -70,10 +73,9 @@ void check_conditions(const scene& at) {
     BOOST_TEST(all[2].get() == 3);
 }
 
-template <class Pool>
-void check_cancelled_is_no_error(const scene& at) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(cancelled_is_done_and_no_error, Pool, executors) {
     Pool pool(1);
-    const gate go(at, "go");
+    const gate go(*this, "go");
     std::vector<future<int>> all;
     all.push_back(pool.submit(number_when, go.file, 1));
     all.push_back(pool.submit(square, 2));
@@ -83,11 +85,10 @@ void check_cancelled_is_no_error(const scene& at) {
     BOOST_TEST(bulkhead::wait(all, wait_for_first_error, 1h).done == (indices{0, 1}));
 }
 
-template <class Pool>
-void check_as_completed(const scene& at) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(as_completed_gives_each_as_it_ends, Pool, executors) {
     Pool pool(3);
     std::vector<gate> gates;
-    for (const char* name : {"x", "y", "z"}) gates.emplace_back(at, name);
+    for (const char* name : {"x", "y", "z"}) gates.emplace_back(*this, name);
     std::vector<future<int>> all;
     all.push_back(pool.submit(square, 9));
     all[0].wait();
@@ -105,31 +106,6 @@ void check_as_completed(const scene& at) {
     BOOST_TEST(order == (std::vector<int>{81, 2, 0, 1}));
 }
 
-}  // namespace
-
-BOOST_FIXTURE_TEST_SUITE(waiting, scene)
-
-BOOST_AUTO_TEST_CASE(waiting_for_the_first_for_all_and_for_the_first_error) {
-    check_conditions<process_pool>(*this);
-}
-BOOST_AUTO_TEST_CASE(waiting_for_the_first_for_all_and_for_the_first_error_with_threads) {
-    check_conditions<thread_pool>(*this);
-}
-
-BOOST_AUTO_TEST_CASE(cancelled_is_done_and_no_error) {
-    check_cancelled_is_no_error<process_pool>(*this);
-}
-BOOST_AUTO_TEST_CASE(cancelled_is_done_and_no_error_with_threads) {
-    check_cancelled_is_no_error<thread_pool>(*this);
-}
-
-BOOST_AUTO_TEST_CASE(as_completed_gives_each_as_it_ends) {
-    check_as_completed<process_pool>(*this);
-}
-BOOST_AUTO_TEST_CASE(as_completed_gives_each_as_it_ends_with_threads) {
-    check_as_completed<thread_pool>(*this);
-}
-
 BOOST_AUTO_TEST_CASE(a_dead_worker_ends_the_wait) {
     process_pool pool(2);
     std::vector<future<void>> all;
@@ -140,8 +116,8 @@ BOOST_AUTO_TEST_CASE(a_dead_worker_ends_the_wait) {
     BOOST_CHECK_THROW(all[0].get(), bulkhead::worker_crashed);
 }
 
-BOOST_AUTO_TEST_CASE(repeated_futures_pointers_and_references_will_do) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(repeated_futures_pointers_and_references_will_do, Pool, executors) {
+    Pool pool(1);
     auto f = pool.submit(square, 4);
     auto g = pool.submit(square, 5);
     std::vector<future<int>*> pointers{&f, &g, &f};
@@ -174,8 +150,9 @@ BOOST_AUTO_TEST_CASE(a_future_of_nothing_is_refused_by_its_number) {
     BOOST_CHECK_THROW((void)as_completed(all), usage_error);
 }
 
-BOOST_AUTO_TEST_CASE(as_completed_runs_out_of_time_by_an_exception_and_harms_nothing) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(as_completed_runs_out_of_time_by_an_exception_and_harms_nothing, Pool,
+                              executors) {
+    Pool pool(1);
     const gate go(*this, "go");
     std::vector<future<int>> all;
     all.push_back(pool.submit(square, 3));
@@ -194,8 +171,8 @@ BOOST_AUTO_TEST_CASE(as_completed_runs_out_of_time_by_an_exception_and_harms_not
     BOOST_TEST(all[1].get() == 7);
 }
 
-BOOST_AUTO_TEST_CASE(many_futures_are_each_given_once) {
-    process_pool pool(2);
+BOOST_AUTO_TEST_CASE_TEMPLATE(many_futures_are_each_given_once, Pool, executors) {
+    Pool pool(2);
     std::vector<future<int>> all;
     for (int i = 0; i != 2000; ++i) all.push_back(pool.submit(square, i));
     std::vector<bool> seen(2000);

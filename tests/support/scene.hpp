@@ -14,6 +14,8 @@
 #include <string>
 #include <sys/wait.h>
 #include <thread>
+#include <tuple>
+#include <type_traits>
 #include <unistd.h>
 #include <vector>
 
@@ -87,6 +89,14 @@ private:
     std::vector<std::string> files_before_;
     std::vector<pid_t> owners_;
 };
+
+/// What most claims about futures and their tasks hold for: for BOOST_AUTO_TEST_CASE_TEMPLATE.
+using executors = std::tuple<bulkhead::process_pool, bulkhead::thread_pool>;
+
+template <class Pool>
+using options_of =
+    std::conditional_t<std::is_same_v<Pool, bulkhead::process_pool>, bulkhead::process_pool_options,
+                       bulkhead::thread_pool_options>;
 
 // ---- tasks and futures
 

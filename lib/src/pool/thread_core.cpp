@@ -340,7 +340,7 @@ bool thread_core::cancel(local_state& state) {
         lock held(mutex_);
         switch (state.step_.load()) {
             case local_state::step::done:
-                return state.cancelled();
+                return state.was_cancelled_.load();  // perhaps by another that has yet to finish it
             case local_state::step::running: {
                 std::stop_source stop = state.stop_;
                 held.unlock();
