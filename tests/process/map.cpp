@@ -1,4 +1,5 @@
 // map(): order, chunks, errors at their place, and how far it looks ahead.
+#include "support/mapped.hpp"
 #include "support/scene.hpp"
 
 #include <array>
@@ -12,16 +13,6 @@ using namespace test;
 using bulkhead::map_options;
 using bulkhead::process_pool;
 using bulkhead::worker_crashed;
-
-int add(int a, int b) { return a + b; }
-int not_13(int x) {
-    if (x == 13) throw std::invalid_argument("unlucky");
-    return x * x;
-}
-int crash_at_13(int x) {
-    if (x == 13) ::raise(SIGKILL);
-    return x * x;
-}
 
 // Results that are no plain bytes travel in frames, others as an array: both ways are to be tried.
 std::string text_not_13(int x) {
@@ -42,8 +33,6 @@ struct wide_point {
     double x, y;
     char tag[3];
 };
-
-constexpr std::size_t chunk_sizes[] = {0, 1, 6, 39, 40, 41};
 
 /// Items 0..39, of which 13 throws an E.
 template <class E, class Pool, class F>
@@ -223,10 +212,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(an_input_that_throws_ends_the_results_with_that_er
     Pool pool(2);
     for (const auto chunk : chunk_sizes) {
         for (const int k : {0, 1, 5, 23}) {
-            auto input = std::views::iota(0) | std::views::transform([k](int i) {
-                             if (i == k) throw std::length_error("input");
-                             return i;
-                         });
+            auto input = input_that_throws_at(k);
             auto results = pool.map(map_options{.chunk_size = chunk}, square, input);
             int position = 0;
             auto it = results.begin();
@@ -244,10 +230,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(an_infinite_input_is_never_taken_further_than_the_
     Pool pool(2);
     for (const auto chunk : {std::size_t{0}, std::size_t{1}, std::size_t{4}, std::size_t{50}}) {
         int taken = 0;
-        auto input = std::views::iota(0) | std::views::transform([&](int i) {
-                         taken = i + 1;
-                         return i;
-                     });
+        auto input = counted_input(taken);
         auto results =
             pool.map(map_options{.chunk_size = chunk, .lookahead_max = 10}, square, input);
         BOOST_TEST(taken == 0);  // nothing before begin()
@@ -266,10 +249,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(the_chosen_lookahead_is_bounded_too, Pool, executo
     Pool pool(2);
     int taken = 0;
     int stepped = 0;
-    auto input = std::views::iota(0) | std::views::transform([&](int i) {
-                     taken = i + 1;
-                     return i;
-                 });
+    auto input = counted_input(taken);
     for (const int y : pool.map([](int x) { return -x; }, input)) {
         BOOST_TEST(y == -stepped);
         BOOST_REQUIRE(taken - stepped < 50'000);

@@ -1,4 +1,5 @@
 // map_unordered(): every item once, as it finishes, with its index.
+#include "support/mapped.hpp"
 #include "support/scene.hpp"
 
 #include <memory>
@@ -13,17 +14,6 @@ using bulkhead::map_options;
 using bulkhead::process_pool;
 using bulkhead::worker_crashed;
 
-constexpr std::size_t chunk_sizes[] = {0, 1, 6, 39, 40, 41};
-
-int not_13(int x) {
-    if (x == 13) throw std::invalid_argument("unlucky");
-    return x * x;
-}
-int crash_at_13(int x) {
-    if (x == 13) ::raise(SIGKILL);
-    return x * x;
-}
-int add(int a, int b) { return a + b; }
 int after(const fs::path& go, int x) {
     if (x == 0) await(go);
     return x;
@@ -69,7 +59,7 @@ BOOST_AUTO_TEST_CASE(a_crash_inside_a_chunk_fails_exactly_that_item) {
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(what_is_quick_does_not_wait_for_what_is_slow, Pool, executors) {
     Pool pool(2);
-    const auto go = file(std::is_same_v<Pool, process_pool> ? "go1" : "go2");
+    const auto go = file("go");
     const std::vector<fs::path> gos(20, go);
     std::vector<std::size_t> order;
     for (auto [i, y] : pool.map_unordered(map_options{.chunk_size = 1, .lookahead_max = 20}, after,
@@ -87,10 +77,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(an_infinite_input_is_never_taken_further_than_the_
     Pool pool(2);
     for (const auto chunk : {std::size_t{0}, std::size_t{1}, std::size_t{4}, std::size_t{50}}) {
         int taken = 0;
-        auto input = std::views::iota(0) | std::views::transform([&](int i) {
-                         taken = i + 1;
-                         return i;
-                     });
+        auto input = counted_input(taken);
         std::set<std::size_t> seen;
         auto results = pool.map_unordered(map_options{.chunk_size = chunk, .lookahead_max = 10},
                                           square, input);
@@ -109,10 +96,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(an_infinite_input_is_never_taken_further_than_the_
 BOOST_AUTO_TEST_CASE_TEMPLATE(an_input_that_throws_is_the_last_element, Pool, executors) {
     Pool pool(2);
     for (const auto chunk : chunk_sizes) {
-        auto input = std::views::iota(0) | std::views::transform([](int i) {
-                         if (i == 23) throw std::length_error("input");
-                         return i;
-                     });
+        auto input = input_that_throws_at(23);
         auto results = pool.map_unordered(map_options{.chunk_size = chunk}, square, input);
         std::size_t count = 0;
         auto it = results.begin();
