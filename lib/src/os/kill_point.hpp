@@ -51,8 +51,8 @@ inline constexpr std::array ring_kill_points = std::to_array<std::string_view>({
     "ring.copied",         // the message is copied
     "ring.state_written",  // the next state is written, not valid
     "ring.committed",      // valid, the lock held
+    "ring.unlocked",       // does not know whether anybody sleeps
     "ring.decided",        // has decided whom to wake
-    "ring.unlocked",       // has woken nobody
     "ring.woken",
     "ring.enlisted",  // is listed as waiting, the lock held
     "ring.sleeping",  // about to sleep

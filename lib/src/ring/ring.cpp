@@ -57,7 +57,6 @@ ring_position commit(std::atomic<std::uint64_t>& position, std::atomic<std::uint
     // tail_beyond() and room_for() of the other side.
     position.store(next.word(), std::memory_order_release);
     BULKHEAD_KILL_POINT("ring.committed");
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
     return next;
 }
 
@@ -93,7 +92,8 @@ void byte_ring::fail_damaged(const char* why) const {
     throw error(std::string("bulkhead: the memory of ") + what_ + " is damaged: " + why);
 }
 
-std::uint64_t byte_ring::used_bytes(ring_position head, ring_position tail) const {
+std::optional<std::uint64_t> byte_ring::bytes_between(ring_position head,
+                                                      ring_position tail) const noexcept {
     if (head.offset() < buffer_bytes_ && tail.offset() < buffer_bytes_) {
         if (head.round() == tail.round() && head.offset() <= tail.offset()) {
             return tail.offset() - head.offset();
@@ -102,7 +102,13 @@ std::uint64_t byte_ring::used_bytes(ring_position head, ring_position tail) cons
             return buffer_bytes_ - head.offset() + tail.offset();
         }
     }
-    fail_damaged("its positions lie outside of it");
+    return std::nullopt;
+}
+
+std::uint64_t byte_ring::used_bytes(ring_position head, ring_position tail) const {
+    const auto bytes = bytes_between(head, tail);
+    if (!bytes) fail_damaged("its positions lie outside of it");
+    return *bytes;
 }
 
 void byte_ring::copy_in(std::uint64_t at, const std::byte* from, std::size_t bytes) noexcept {
@@ -119,6 +125,16 @@ void byte_ring::copy_out(std::uint64_t at, std::byte* to, std::size_t bytes) con
     const std::size_t to_end = std::min<std::size_t>(bytes, buffer_bytes_ - at);
     std::memcpy(to, buffer_ + at, to_end);
     if (bytes != to_end) std::memcpy(to + to_end, buffer_, bytes - to_end);
+}
+
+void byte_ring::write_length(ring_position at, std::uint64_t length) noexcept {
+    std::memcpy(buffer_ + at.offset(), &length, length_bytes);
+}
+
+std::uint64_t byte_ring::length_at(ring_position at) const noexcept {
+    std::uint64_t length = 0;
+    std::memcpy(&length, buffer_ + at.offset(), length_bytes);
+    return length;
 }
 
 // ---- the writers' side
@@ -142,7 +158,7 @@ std::uint64_t byte_ring::room_for(std::uint64_t needed, ring_position tail) {
 
 void byte_ring::append(ring_position& tail, message bytes) noexcept {
     const std::uint64_t length = bytes.size();
-    copy_in(tail.offset(), reinterpret_cast<const std::byte*>(&length), length_bytes);
+    write_length(tail, length);
     copy_in(tail.offset() + length_bytes, bytes.data(), bytes.size());
     tail = tail.after(slot_bytes(length), buffer_bytes_);
 }
@@ -153,6 +169,9 @@ ring_position byte_ring::commit_tail(ring_position from, ring_position to,
 }
 
 void byte_ring::end_put(operation_lock& lock, std::uint64_t room) noexcept {
+    lock.release();
+    BULKHEAD_KILL_POINT("ring.unlocked");
+    fence_after_unlock();
     pending_wake reader;
     pending_wake next_writer;
     reader.decide(layout_.data);
@@ -160,8 +179,6 @@ void byte_ring::end_put(operation_lock& lock, std::uint64_t room) noexcept {
         next_writer.decide(layout_.space);
     }
     BULKHEAD_KILL_POINT("ring.decided");
-    lock.release();
-    BULKHEAD_KILL_POINT("ring.unlocked");
     reader.give();
     next_writer.give();
     BULKHEAD_KILL_POINT("ring.woken");
@@ -191,7 +208,7 @@ ring_waiter byte_ring::waiting_writer(deadline until, const std::atomic<bool>* i
     return {layout_.readers.head, writers_habit_, until, interrupted};
 }
 
-outcome byte_ring::await_room(std::uint64_t needed, ring_waiter wait, deadline until,
+outcome byte_ring::await_room(std::uint64_t needed, ring_waiter&& wait, deadline until,
                               operation_lock& lock, ring_position& tail, std::uint64_t& room) {
     for (;;) {
         if (!lock && !lock.acquire(layout_.writers_lock, until, what_)) return outcome::timed_out;
@@ -250,7 +267,7 @@ void byte_ring::put(ring_hold& lent, std::size_t bytes) {
     if (!own_tail().is_at(tail)) fail_damaged("its tail has moved during a loan");
     const std::uint64_t room = room_for(slot_bytes(bytes), tail);
     const std::uint64_t length = std::min<std::uint64_t>(bytes, lent.bytes_.size());
-    copy_in(tail.offset(), reinterpret_cast<const std::byte*>(&length), length_bytes);
+    write_length(tail, length);
     if (lent.copy_) copy_in(tail.offset() + length_bytes, lent.copy_.get(), length);
     (void)commit_tail(tail, tail.after(slot_bytes(length), buffer_bytes_), 1);
     end_put(lent.lock_, room - std::min(room, slot_bytes(length)));
@@ -295,12 +312,6 @@ ring_position byte_ring::tail_beyond(ring_position head, bool newest) {
     return ring_position(tail);
 }
 
-std::uint64_t byte_ring::length_at(ring_position at) const noexcept {
-    std::uint64_t length = 0;
-    copy_out(at.offset(), reinterpret_cast<std::byte*>(&length), length_bytes);
-    return length;
-}
-
 std::uint64_t byte_ring::checked_length_at(ring_position head, std::uint64_t used) const {
     const std::uint64_t length = length_at(head);
     if (length > capacity_bytes_ || slot_bytes(length) > used) {
@@ -339,27 +350,29 @@ ring_position byte_ring::restart(ring_position head) {
     if (!writers || !head.is_at(tail)) return head;
     // First, as the writers must not see the head more than a round behind the tail.
     layout_.writers.head_seen.store(head.word(), std::memory_order_release);
-    copy_in(tail.offset(), reinterpret_cast<const std::byte*>(&skip_to_begin), length_bytes);
+    write_length(tail, skip_to_begin);
     (void)commit_tail(tail, tail.next_begin(), 0);
     return skip(head);
 }
 
 void byte_ring::end_get(operation_lock& lock, ring_position head, std::uint64_t used) noexcept {
-    pending_wake writer;
-    pending_wake next_reader;
     try {
         if (used == 0 && head.offset() >= restart_from) head = restart(head);
-        if (layout_.space.pending()) {
-            const std::uint64_t now = used_bytes(head, own_tail());
-            const auto wanted = layout_.writers.space_wanted.load(std::memory_order_relaxed);
-            if (now == 0 || buffer_bytes_ - now >= wanted) writer.decide(layout_.space);
-        }
     } catch (const std::exception&) {  // what was taken is taken; whoever comes next is told
+    }
+    lock.release();
+    BULKHEAD_KILL_POINT("ring.unlocked");
+    fence_after_unlock();
+    pending_wake writer;
+    pending_wake next_reader;
+    if (layout_.space.pending()) {
+        // None when others have moved both meanwhile.
+        const std::uint64_t now = bytes_between(head, own_tail()).value_or(0);
+        const auto wanted = layout_.writers.space_wanted.load(std::memory_order_relaxed);
+        if (now == 0 || buffer_bytes_ - now >= wanted) writer.decide(layout_.space);
     }
     if (used != 0) next_reader.decide(layout_.data);
     BULKHEAD_KILL_POINT("ring.decided");
-    lock.release();
-    BULKHEAD_KILL_POINT("ring.unlocked");
     writer.give();
     next_reader.give();
     BULKHEAD_KILL_POINT("ring.woken");
@@ -369,7 +382,7 @@ ring_waiter byte_ring::waiting_reader(deadline until, const std::atomic<bool>* i
     return {layout_.writers.tail, readers_habit_, until, interrupted};
 }
 
-outcome byte_ring::await_message(bool newest, ring_waiter wait, deadline until,
+outcome byte_ring::await_message(bool newest, ring_waiter&& wait, deadline until,
                                  operation_lock& lock, ring_position& head, std::uint64_t& used) {
     for (;;) {
         if (!lock && !lock.acquire(layout_.readers_lock, until, what_)) return outcome::timed_out;
@@ -380,6 +393,7 @@ outcome byte_ring::await_message(bool newest, ring_waiter wait, deadline until,
         if (used != 0 && length_at(head) == skip_to_begin) {
             used = used_bytes(head.next_begin(), tail);
             head = skip(head);
+            std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
             pending_wake writer;
             writer.decide(layout_.space);
             writer.give();

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace bulkhead::ring {
@@ -90,9 +91,9 @@ public:
 
 private:
     // Which get the lock, and leave it to the caller on `done`:
-    outcome await_room(std::uint64_t needed, ring_waiter wait, detail::deadline until,
+    outcome await_room(std::uint64_t needed, ring_waiter&& wait, detail::deadline until,
                        operation_lock& lock, ring_position& tail, std::uint64_t& room);
-    outcome await_message(bool newest, ring_waiter wait, detail::deadline until,
+    outcome await_message(bool newest, ring_waiter&& wait, detail::deadline until,
                           operation_lock& lock, ring_position& head, std::uint64_t& used);
     [[nodiscard]] ring_waiter waiting_writer(detail::deadline until,
                                              const std::atomic<bool>* interrupted = nullptr);
@@ -111,7 +112,6 @@ private:
     // Under the readers' lock:
     [[nodiscard]] ring_position own_head() const;
     ring_position tail_beyond(ring_position head, bool newest);
-    [[nodiscard]] std::uint64_t length_at(ring_position at) const noexcept;
     ring_position skip(ring_position head) noexcept;
     [[nodiscard]] std::uint64_t checked_length_at(ring_position head, std::uint64_t used) const;
     bool take(ring_position& head, std::uint64_t& used, detail::byte_sink sink);
@@ -125,7 +125,12 @@ private:
     [[nodiscard]] std::uint64_t put_count() const noexcept;
     [[nodiscard]] std::uint64_t got_count() const noexcept;
 
+    /// None when the two do not go together.
+    [[nodiscard]] std::optional<std::uint64_t> bytes_between(ring_position head,
+                                                             ring_position tail) const noexcept;
     [[nodiscard]] std::uint64_t used_bytes(ring_position head, ring_position tail) const;
+    void write_length(ring_position at, std::uint64_t length) noexcept;
+    [[nodiscard]] std::uint64_t length_at(ring_position at) const noexcept;
     void copy_in(std::uint64_t at, const std::byte* from, std::size_t bytes) noexcept;
     void copy_out(std::uint64_t at, std::byte* to, std::size_t bytes) const noexcept;
     [[noreturn]] void fail_damaged(const char* why) const;
