@@ -103,7 +103,7 @@ void queue_hold::take() {
 }
 
 void queue_hold::let_go() noexcept {
-    if (held_ && !held_->hold.let_go()) {
+    if (held_ && !held_->of->messages.let_go(held_->hold)) {
         held* const one = held_.release();
         one->next_kept = kept.load();
         while (!kept.compare_exchange_weak(one->next_kept, one)) {

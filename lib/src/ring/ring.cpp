@@ -44,7 +44,8 @@ std::uint64_t tally_of(const std::atomic<std::uint64_t>& position,
     return tally;
 }
 
-/// Moves a side's position and adds to its tally, under the side's lock.
+/// Moves a side's position and adds to its tally, under the side's lock. No fence: there must be one before
+/// pending() is asked, see wait_channel.
 ring_position commit(std::atomic<std::uint64_t>& position, std::atomic<std::uint64_t> (&tallies)[2],
                      ring_position from, ring_position to, std::uint64_t count) noexcept {
     const std::uint64_t tally = tallies[from.tally()].load(std::memory_order_relaxed) + count;
@@ -366,7 +367,8 @@ void byte_ring::end_get(operation_lock& lock, ring_position head, std::uint64_t 
     pending_wake writer;
     pending_wake next_reader;
     if (layout_.space.pending()) {
-        // None when others have moved both meanwhile.
+        // None when others have moved both meanwhile. Too much in use, if they have moved the head: they ask
+        // themselves, and know better.
         const std::uint64_t now = bytes_between(head, own_tail()).value_or(0);
         const auto wanted = layout_.writers.space_wanted.load(std::memory_order_relaxed);
         if (now == 0 || buffer_bytes_ - now >= wanted) writer.decide(layout_.space);
@@ -457,6 +459,21 @@ void byte_ring::hold(ring_hold& to, std::size_t bytes) {
         data = to.copy_.get();
     }
     to.bytes_ = {data, bytes};
+}
+
+bool byte_ring::let_go(ring_hold& held) noexcept {
+    const bool unused = static_cast<bool>(held.lock_);
+    if (!held.lock_.release()) return false;
+    if (unused) {
+        // Whoever was woken for what this one had may have found it locked, or have been this one.
+        fence_after_unlock();
+        for (auto* channel : {&layout_.data, &layout_.space}) {
+            pending_wake next;
+            next.decide(*channel);
+            next.give();
+        }
+    }
+    return true;
 }
 
 // ---- without a lock

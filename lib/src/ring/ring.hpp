@@ -23,9 +23,6 @@ enum class outcome : std::uint8_t { done, timed_out, closed };
 class ring_hold {
 public:
     [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
-    /// Releases the lock. False when that cannot be done: it is another thread's, or its memory was
-    /// overwritten. The ring must then stay mapped, as the C library keeps the lock's address.
-    bool let_go() noexcept { return lock_.release(); }
 
 private:
     friend class byte_ring;
@@ -77,6 +74,10 @@ public:
     outcome borrow(detail::deadline until, ring_hold& to);
     /// The message is taken.
     void take(ring_hold& borrowed);
+    /// Releases the lock; of what was neither put nor taken, too. False when that cannot be done: it is
+    /// another thread's, or its memory was overwritten. The ring must then stay mapped, as the C library
+    /// keeps the lock's address.
+    [[nodiscard]] bool let_go(ring_hold& held) noexcept;
 
     void close();
 

@@ -43,6 +43,8 @@ public:
           until_(until),
           interrupted_(interrupted),
           late_(until == detail::wait_not_at_all) {}
+    ring_waiter(const ring_waiter&) = delete;
+    ring_waiter& operator=(const ring_waiter&) = delete;
 
     /// After a failed attempt, with the lock of this side if it has one, which it may release. `ready` looks anew
     /// whether another attempt would do: now, and once this process is enlisted, as what happens from

@@ -8,12 +8,13 @@
 //   waker, lock released:  sequence + 1, wakes; if nobody was there, writes down that everybody who had
 //            registered by then is awake or dead (cleared)
 //
-// Where they share no lock, a sequentially consistent fence stands between the change and pending() (that
-// may be fence_after_unlock()), and registering is one: so the waiter's second look sees the change, or pending() sees the waiter. Who
-// registers later is not covered by `cleared`. Who registered earlier has its ticket from before the
-// waker's sequence + 1, and if it does not sleep yet, it will not: no wake-up is lost between these
-// steps. One is lost when the process that was woken is killed before it acts, or a waker between its
-// change and its wake; for these, every sleep ends after a heartbeat, and the waiter looks again.
+// Where they share no lock, a sequentially consistent fence stands between the change and pending()
+// (fence_after_unlock() is one), and registering is one: so the waiter's second look sees the change, or
+// pending() sees the waiter. Who registers later is not covered by `cleared`. Who registered earlier has
+// its ticket from before the waker's sequence + 1, and if it does not sleep yet, it will not: no wake-up is
+// lost between these steps. One is lost when the process that was woken is killed before it acts, or leaves
+// without acting, its time being up, or a waker is killed between its change and its wake; for these, every
+// sleep ends after a heartbeat, and the waiter looks again.
 #pragma once
 
 #include "os/futex.hpp"
@@ -77,11 +78,12 @@ private:
 };
 static_assert(sizeof(wait_channel) == 64);
 
-/// Between a change that was made under a robust_mutex and pending(), when that has just been unlocked.
+/// Between a change that was made under a robust_mutex and pending(), when that has just been unlocked (if
+/// it could not be, its memory is damaged, and the heartbeat must do).
 inline void fence_after_unlock() noexcept {
-#if defined(__x86_64__)
-    // It is one: the C library must exchange the lock's word, to see who sleeps, and a locked instruction
-    // lets nothing pass. The compiler is not told so.
+#if defined(__x86_64__) && defined(__GLIBC__)
+    // The unlock was one: glibc exchanges the word of a robust mutex without priority inheritance, to see who
+    // sleeps, and a locked instruction lets nothing pass. The compiler is not told so.
     std::atomic_signal_fence(std::memory_order_seq_cst);
 #else
     std::atomic_thread_fence(std::memory_order_seq_cst);
