@@ -4,9 +4,13 @@
 #include "support/mixed_work.hpp"
 #include "support/program.hpp"
 
+#include <boost/test/data/monomorphic.hpp>
+#include <boost/test/data/test_case.hpp>
+
 namespace {
 
 using namespace test;
+namespace data = boost::unit_test::data;
 using bulkhead::process_pool;
 
 /// How often a process passes the point before it dies there.
@@ -16,7 +20,7 @@ constexpr unsigned passes[] = {1, 2, 7};
 class ordered_death {
 public:
     ordered_death(const scene& at, std::string_view point, unsigned nth)
-        : order_(at.file("order-" + std::string(point) + "-" + std::to_string(nth))) {
+        : order_(at.file("order-" + std::to_string(nth))) {
         announce(order_);
         const std::string where = std::string(point) + ":" + std::to_string(nth);
         ::setenv("BULKHEAD_KILL_AT", where.c_str(), 1);
@@ -39,71 +43,66 @@ private:
 
 BOOST_FIXTURE_TEST_SUITE(kill_points, scene)
 
-BOOST_AUTO_TEST_CASE(a_worker_killed_at_any_step_costs_at_most_the_task_that_it_was_at) {
-    for (const auto point : bulkhead::os::worker_kill_points) {
-        int deaths = 0;
-        for (const unsigned nth : passes) {
-            for (const int workers : {1, 2}) {
-                BOOST_TEST_CONTEXT(point << ", pass " << nth << ", " << workers << " workers") {
-                    const auto log = file("log");
-                    std::ofstream(log).close();
-                    const ordered_death death(*this, point, nth);
-                    process_pool pool({.workers = workers});
-                    const auto counts = do_mixed_work(pool, log);
-                    BOOST_TEST(counts.wrong == 0);
-                    BOOST_TEST(counts.miscounted == 0);
-                    BOOST_TEST(counts.crashed <= (death.has_come() ? 1 : 0));
-                    for (int i = 0; i != 100; ++i) {
-                        BOOST_TEST(pool.submit(square, i).get() == i * i);
-                    }
-                    pool.join();
-                    check_balance(pool.stats());
-                    BOOST_TEST(pool.stats().crashed == static_cast<unsigned>(counts.crashed));
-                    if (death.has_come()) ++deaths;
-                }
-            }
-        }
-        BOOST_TEST(deaths > 0, point << " was never passed");
-    }
-}
-
-BOOST_AUTO_TEST_CASE(with_a_retry_a_worker_killed_at_any_step_costs_nothing) {
-    for (const auto point : bulkhead::os::worker_kill_points) {
-        BOOST_TEST_CONTEXT(point) {
-            const ordered_death death(*this, point, 2);
-            process_pool pool(1);
-            std::vector<bulkhead::future<int>> all;
-            for (int i = 0; i != 50; ++i) {
-                all.push_back(pool.submit(bulkhead::task_options{.retries = 1}, square, i));
-            }
-            for (int i = 0; i != 50; ++i) {
-                BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
-            }
-        }
-    }
-}
-
-BOOST_AUTO_TEST_CASE(a_parent_killed_at_any_step_takes_its_workers_along_and_leaves_nothing) {
-    for (const auto point : bulkhead::os::parent_kill_points) {
-        int deaths = 0;
-        for (const unsigned nth : passes) {
-            BOOST_TEST_CONTEXT(point << ", pass " << nth) {
+BOOST_DATA_TEST_CASE(a_worker_killed_at_any_step_costs_at_most_the_task_that_it_was_at,
+                     data::make(bulkhead::os::worker_kill_points), point) {
+    int deaths = 0;
+    for (const unsigned nth : passes) {
+        for (const int workers : {1, 2}) {
+            BOOST_TEST_CONTEXT("pass " << nth << ", " << workers << " workers") {
+                const auto log = file("log");
+                std::ofstream(log).close();
                 const ordered_death death(*this, point, nth);
-                const auto log = file("log-" + std::string(point) + std::to_string(nth));
-                program parent(*this, "mixed_work", {log});
-                const auto status = parent.wait();
-                if (death.has_come()) {
-                    ++deaths;
-                    BOOST_TEST(status.signal() == SIGKILL, status.to_string());
-                } else {
-                    BOOST_TEST(status.success(), status.to_string() << parent.err());
+                process_pool pool({.workers = workers});
+                const auto counts = do_mixed_work(pool, log);
+                BOOST_TEST(counts.wrong == 0);
+                BOOST_TEST(counts.miscounted == 0);
+                BOOST_TEST(counts.crashed <= (death.has_come() ? 1 : 0));
+                for (int i = 0; i != 100; ++i) {
+                    BOOST_TEST(pool.submit(square, i).get() == i * i);
                 }
-                owns_names(parent.pid());
-                until([&] { return processes_marked(mark()).empty(); });
+                pool.join();
+                check_balance(pool.stats());
+                BOOST_TEST(pool.stats().crashed == static_cast<unsigned>(counts.crashed));
+                if (death.has_come()) ++deaths;
             }
         }
-        BOOST_TEST(deaths > 0, point << " was never passed");
     }
+    BOOST_TEST(deaths > 0, "was never passed");
+}
+
+BOOST_DATA_TEST_CASE(with_a_retry_a_worker_killed_at_any_step_costs_nothing,
+                     data::make(bulkhead::os::worker_kill_points), point) {
+    const ordered_death death(*this, point, 2);
+    process_pool pool(1);
+    std::vector<bulkhead::future<int>> all;
+    for (int i = 0; i != 50; ++i) {
+        all.push_back(pool.submit(bulkhead::task_options{.retries = 1}, square, i));
+    }
+    for (int i = 0; i != 50; ++i) {
+        BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
+    }
+}
+
+BOOST_DATA_TEST_CASE(a_parent_killed_at_any_step_takes_its_workers_along_and_leaves_nothing,
+                     data::make(bulkhead::os::parent_kill_points), point) {
+    int deaths = 0;
+    for (const unsigned nth : passes) {
+        BOOST_TEST_CONTEXT("pass " << nth) {
+            const ordered_death death(*this, point, nth);
+            const auto log = file("log-" + std::to_string(nth));
+            program parent(*this, "mixed_work", {log});
+            const auto status = parent.wait();
+            if (death.has_come()) {
+                ++deaths;
+                BOOST_TEST(status.signal() == SIGKILL, status.to_string());
+            } else {
+                BOOST_TEST(status.success(), status.to_string() << parent.err());
+            }
+            owns_names(parent.pid());
+            until([&] { return processes_marked(mark()).empty(); });
+        }
+    }
+    BOOST_TEST(deaths > 0, "was never passed");
 }
 
 BOOST_AUTO_TEST_SUITE_END()
