@@ -31,7 +31,8 @@ struct timed_task : task_node {
 /// worker with nothing beside one with too much (pool_core::arm_balance, rebalance).
 class simulation {
 public:
-    explicit simulation(std::size_t workers) : scheduler_(workers, {}), ends_(workers, never) {
+    explicit simulation(std::size_t workers)
+        : scheduler_(workers, {}), begun_(workers, 0), ends_(workers, never) {
         for (worker_index i = 0; i != workers; ++i) {
             scheduler_.starting(i);
             scheduler_.ready(i);
@@ -71,6 +72,7 @@ private:
         return static_cast<timed_task*>(scheduler_.ledger(worker).front());
     }
     void begin(worker_index worker) {
+        begun_[worker] = now_;
         ends_[worker] = at(worker) == nullptr ? never : now_ + at(worker)->length_ns;
     }
     void hand_out() {
@@ -92,13 +94,16 @@ private:
         if (from == no_worker) return;
         // The first has begun.
         const std::size_t waiting = scheduler_.ledger(from).size() - 1;
-        for (std::size_t i = 0; i != (waiting + 1) / 2; ++i) {
+        const bool is_long = now_ - begun_[from] > balance_after;
+        if (is_long) scheduler_.at_long_task(from);
+        for (std::size_t i = 0; i != (is_long ? waiting : (waiting + 1) / 2); ++i) {
             scheduler_.returned(*scheduler_.ledger(from).back());
         }
     }
 
     bulkhead::fsm::scheduler scheduler_;
-    std::vector<std::uint64_t> ends_;  // of the task that each worker is at
+    std::vector<std::uint64_t> begun_;  // the task that each worker is at
+    std::vector<std::uint64_t> ends_;
     std::vector<std::unique_ptr<timed_task>> tasks_;
     std::uint64_t now_ = 0;
     std::uint64_t balance_at_ = never;

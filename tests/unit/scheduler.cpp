@@ -128,6 +128,44 @@ BOOST_AUTO_TEST_CASE(window_follows_the_measured_run_time) {
     BOOST_TEST(window_after(UINT64_MAX) == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(nothing_is_put_behind_a_task_that_others_have_overtaken) {
+    bench b(2);
+    b.up(0);
+    b.measure(0, 100'000);  // a window of 4
+    b.up(1);
+    auto& slow = b.submit();
+    BOOST_REQUIRE((b.hand_out() == handed{{slow.id, 1}}));
+    auto& last = b.submit();
+    BOOST_REQUIRE((b.hand_out() == handed{{last.id, 0}}));
+    for (std::uint64_t i = 0; i != 2 * overtaken_max + 1; ++i) {
+        b.s.finished(*b.tasks.back(), 100'000);
+        b.submit();
+        BOOST_REQUIRE(b.hand_out().front().second == 0U);
+    }
+    for (int i = 0; i != 10; ++i) b.submit();
+    b.hand_out();
+    BOOST_TEST(b.s.ledger(0).size() == 4U);
+    BOOST_TEST(b.s.ledger(1).size() == 1U);
+    b.s.finished(slow, 100'000);
+    b.hand_out();
+    BOOST_TEST(b.s.ledger(1).size() == 4U);
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_put_behind_a_task_that_is_known_to_be_long) {
+    bench b(1);
+    b.up(0);
+    b.measure(0, 100'000);
+    auto& slow = b.submit();
+    b.hand_out();
+    b.s.at_long_task(0);
+    for (int i = 0; i != 10; ++i) b.submit();
+    BOOST_TEST(b.hand_out().empty());
+    // One that is taken back takes what was known of it along, and another becomes the first.
+    b.s.returned(slow);
+    BOOST_TEST(b.hand_out().size() == 4U);
+    BOOST_TEST(b.s.ledger(0).front() == &slow);
+}
+
 BOOST_AUTO_TEST_CASE(a_new_process_is_measured_anew) {
     bench b(1);
     b.up(0);

@@ -47,7 +47,12 @@ task_node* scheduler::first_waiting() noexcept {
     return nullptr;
 }
 
-std::size_t scheduler::window(const seat& worker) noexcept {
+bool scheduler::is_at_long_task(const seat& worker) const noexcept {
+    return worker.known_long || finished_ - worker.at_front_since > overtaken_max * workers_.size();
+}
+
+std::size_t scheduler::window(const seat& worker) const noexcept {
+    if (is_at_long_task(worker)) return 1;
     if (worker.mean_run_ns == 0 || worker.mean_run_ns >= long_task_ns) return 1;
     return std::clamp<std::size_t>(window_ns / worker.mean_run_ns, 2, window_max);
 }
@@ -77,8 +82,10 @@ std::optional<hand_out> scheduler::next() {
     unlink_waiting(task);
     task.step = task_step::handed;
     task.worker = chosen;
-    workers_[chosen].ledger.push_back(task);
-    --workers_[chosen].budget;
+    seat& to = workers_[chosen];
+    if (to.ledger.empty()) new_front(to);
+    to.ledger.push_back(task);
+    --to.budget;
     ++handed_;
     return hand_out{&task, chosen};
 }
@@ -91,13 +98,20 @@ void scheduler::unlink_waiting(task_node& task) {
     if (list->second.empty() && backlog_.size() > 1) backlog_.erase(list);
 }
 
+void scheduler::leave_worker(task_node& task) {
+    seat& from = workers_[task.worker];
+    const bool was_first = from.ledger.front() == &task;
+    from.ledger.remove(task);
+    if (was_first) new_front(from);
+    --handed_;
+    no_room_ = false;
+}
+
 void scheduler::wait_again(task_node& task) {
     assert(task.step == task_step::handed);
-    workers_[task.worker].ledger.remove(task);
-    --handed_;
+    leave_worker(task);
     task.worker = no_worker;
     wait_in_front(task);
-    no_room_ = false;
 }
 
 void scheduler::wait_in_front(task_node& task) {
@@ -117,15 +131,14 @@ void scheduler::finished(task_node& task, std::uint64_t run_ns) {
     const std::uint64_t bounded = std::clamp<std::uint64_t>(run_ns, 1, std::uint64_t{1} << 50);
     by.mean_run_ns = std::max<std::uint64_t>(
         1, by.mean_run_ns == 0 ? bounded : (3 * by.mean_run_ns + bounded) / 4);
+    ++finished_;
     deaths_in_row_ = start_failures_ = start_kills_ = idle_deaths_ = 0;
     removed(task);
 }
 
 void scheduler::removed(task_node& task) {
     if (task.step == task_step::handed) {
-        workers_[task.worker].ledger.remove(task);
-        --handed_;
-        no_room_ = false;
+        leave_worker(task);
     } else if (task.step == task_step::waiting) {
         unlink_waiting(task);
     }
@@ -167,6 +180,13 @@ void scheduler::ready(worker_index index) {
 void scheduler::suspend(worker_index index, bool suspended) {
     workers_[index].suspended = suspended;
     no_room_ = false;
+}
+
+void scheduler::at_long_task(worker_index index) { workers_[index].known_long = true; }
+
+void scheduler::new_front(seat& worker) const noexcept {
+    worker.at_front_since = finished_;
+    worker.known_long = false;
 }
 
 void scheduler::retire(worker_index index) { workers_[index].step = worker_step::retiring; }

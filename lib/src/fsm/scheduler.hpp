@@ -30,6 +30,10 @@ inline constexpr std::uint64_t window_ns = 400'000;
 /// From this run time on a worker gets one task at a time.
 inline constexpr std::uint64_t long_task_ns = 10'000'000;
 
+/// While others have finished so many tasks each, on average, a worker that is at the same task still is at a
+/// long one, whatever its tasks took before: nothing more is put behind that.
+inline constexpr std::uint64_t overtaken_max = 4;
+
 /// Deaths of idle workers in a row that are replaced at once.
 inline constexpr unsigned idle_deaths_free = 10;
 
@@ -114,6 +118,8 @@ public:
     void ready(worker_index index);
     /// Nothing more is handed to it while it does not move.
     void suspend(worker_index index, bool suspended);
+    /// The first of its ledger takes long: nothing more is put behind that.
+    void at_long_task(worker_index index);
     /// Nothing more is handed to it; it ends when it has finished what it has.
     void retire(worker_index index);
     /// It has had as many tasks as it may and is through with them: to be retired.
@@ -153,12 +159,17 @@ private:
     struct seat {
         worker_step step = worker_step::absent;
         task_list ledger;
-        std::uint64_t mean_run_ns = 0;  // 0: nothing measured yet
-        std::uint64_t budget = 0;       // tasks that it may still be handed
+        std::uint64_t mean_run_ns = 0;     // 0: nothing measured yet
+        std::uint64_t budget = 0;          // tasks that it may still be handed
+        std::uint64_t at_front_since = 0;  // finished_ when the first of its ledger became that
+        bool known_long = false;           // that task
         bool suspended = false;
     };
 
-    [[nodiscard]] static std::size_t window(const seat& worker) noexcept;
+    [[nodiscard]] bool is_at_long_task(const seat& worker) const noexcept;
+    [[nodiscard]] std::size_t window(const seat& worker) const noexcept;
+    void new_front(seat& worker) const noexcept;
+    void leave_worker(task_node& task);
     void wait_again(task_node& task);
     void wait_in_front(task_node& task);
     void unlink_waiting(task_node& task);
@@ -168,6 +179,7 @@ private:
     std::map<std::int32_t, task_list, std::greater<>> backlog_;
     std::size_t waiting_ = 0;
     std::size_t handed_ = 0;
+    std::uint64_t finished_ = 0;
     worker_index cursor_ = 0;
     bool no_room_ = false;  // since the last change that could make room
     std::size_t deaths_in_row_ = 0;

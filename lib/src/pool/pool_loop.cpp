@@ -382,9 +382,17 @@ void pool_core::rebalance() {
     balance_armed_ = false;
     const auto from = scheduler_.overloaded();
     if (from == fsm::no_worker) return;
-    // Half of what waits there; the rest may be next in a moment, or be taken at the next look.
     const std::size_t waiting = scheduler_.ledger(from).size() - 1;
-    take_back(from, (waiting + 1) / 2);
+    const auto now = channel::monotonic_ns();
+    const auto started = std::min(seats_[from]->box->started_ns(), now);
+    constexpr std::uint64_t long_ns = std::chrono::nanoseconds(balance_after).count();
+    if (started != 0 && now - started > long_ns) {
+        scheduler_.at_long_task(from);
+        take_back(from, waiting);
+    } else {
+        // Half of them; the rest may be next in a moment, or be taken at the next look.
+        take_back(from, (waiting + 1) / 2);
+    }
     dispatch();
     arm_balance();
 }
