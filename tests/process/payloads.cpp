@@ -100,6 +100,39 @@ BOOST_AUTO_TEST_CASE(many_large_payloads_at_once_come_back_whole) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_large_result_is_whole_when_its_worker_dies_in_the_next_task) {
+    process_pool pool(1);
+    for (int round = 0; round != 20; ++round) {
+        auto large = pool.submit(pattern, std::size_t{16} << 20);
+        auto fatal = pool.submit([] { ::raise(SIGKILL); });
+        auto small = pool.submit(square, round);
+        BOOST_TEST((large.get() == pattern(std::size_t{16} << 20)));
+        BOOST_CHECK_THROW(fatal.get(), bulkhead::worker_crashed);
+        BOOST_TEST(small.get() == round * round);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(small_results_come_whole_between_the_pieces_of_large_ones) {
+    const auto size_of = [](int i) {
+        return (std::size_t{1} << 20) * static_cast<std::size_t>(1 + i % 6) +
+               static_cast<std::size_t>(i);
+    };
+    process_pool pool(2);
+    std::vector<future<std::vector<std::uint8_t>>> large;
+    std::vector<future<int>> small;
+    for (int i = 0; i != 12; ++i) {
+        large.push_back(pool.submit(pattern, size_of(i)));
+        for (int k = 0; k != 200; ++k) small.push_back(pool.submit(square, k));
+    }
+    for (std::size_t i = 0; i != small.size(); ++i) {
+        const int k = static_cast<int>(i % 200);
+        BOOST_TEST(small[i].get() == k * k);
+    }
+    for (int i = 0; i != 12; ++i) {
+        BOOST_TEST((large[static_cast<std::size_t>(i)].get() == pattern(size_of(i))));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_large_result_of_a_small_argument_and_the_other_way_round) {
     process_pool pool(1);
     BOOST_TEST((pool.submit(pattern, std::size_t{20'000'000}).get() == pattern(20'000'000)));

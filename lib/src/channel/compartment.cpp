@@ -8,12 +8,16 @@
 
 #include <bulkhead/error.hpp>
 
+#include <algorithm>
 #include <ctime>
 #include <new>
 
 namespace bulkhead::channel {
 
 namespace {
+
+/// Copied in one go: some 50 us, which others' results may wait.
+constexpr std::size_t piece_bytes = std::size_t{256} << 10;
 
 std::uint64_t read_clock(clockid_t clock) noexcept {
     timespec now{};
@@ -278,13 +282,26 @@ harvest compartment::collect(std::uint64_t& ticket, result_envelope& envelope) n
 }
 
 payload compartment::result_bytes(std::uint64_t ticket, const result_envelope& envelope) {
+    std::size_t left = 0;
+    payload all = begin_result(ticket, envelope, left);
+    while (left != 0) copy_more(envelope, all, left);
+    return all;
+}
+
+payload compartment::begin_result(std::uint64_t ticket, const result_envelope& envelope,
+                                  std::size_t& left) {
     const auto bytes = envelope.bytes;
+    left = 0;
     switch (static_cast<place>(envelope.where)) {
         case place::here:
             if (bytes > result_envelope::inline_bytes) break;
             return payload({envelope.payload, static_cast<std::size_t>(bytes)});
         case place::arena:
             if (bytes > arena_bytes || envelope.offset > arena_bytes - bytes) break;
+            if (bytes > piece_bytes) {
+                left = static_cast<std::size_t>(bytes);
+                return {std::make_unique_for_overwrite<std::byte[]>(left), left};
+            }
             return payload({result_arena() + envelope.offset, static_cast<std::size_t>(bytes)});
         case place::segment:
             // Bounded: an honest worker has no more under way than it has slots.
@@ -306,6 +323,14 @@ payload compartment::result_bytes(std::uint64_t ticket, const result_envelope& e
             break;
     }
     throw codec_error("bulkhead: a worker's result is not where its message says");
+}
+
+void compartment::copy_more(const result_envelope& envelope, payload& to,
+                            std::size_t& left) const noexcept {
+    const std::size_t done = to.size() - left;
+    const std::size_t bytes = std::min(left, piece_bytes);
+    std::memcpy(to.writable().data() + done, result_arena() + envelope.offset + done, bytes);
+    left -= bytes;
 }
 
 void compartment::release_result(std::uint64_t ticket, const result_envelope& envelope) noexcept {

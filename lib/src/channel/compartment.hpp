@@ -121,6 +121,10 @@ public:
     /// The bytes of a result, copied out of the worker's reach (or mapped, when sealed). Throws
     /// codec_error when the envelope lies about them.
     [[nodiscard]] payload result_bytes(std::uint64_t ticket, const result_envelope& envelope);
+    /// The same with others' results in between: the last `left` bytes are still to be copied.
+    [[nodiscard]] payload begin_result(std::uint64_t ticket, const result_envelope& envelope,
+                                       std::size_t& left);
+    void copy_more(const result_envelope& envelope, payload& to, std::size_t& left) const noexcept;
     /// The worker may use the result's place in the arena again.
     void release_result(std::uint64_t ticket, const result_envelope& envelope) noexcept;
     /// Before this side sleeps; the caller then looks at results_waiting() once more.

@@ -97,6 +97,7 @@ pool_core::pick pool_core::collect_for_caller(worker_index worker,
                                                   : std::optional<collected>();
     std::vector<remote_task*> resolved;
     if (result) {
+        while (result->left != 0) box->copy_more(envelope, result->bytes, result->left);
         last_accept_ns_ = channel::monotonic_ns();
         accept_one(*result, resolved);
     } else {

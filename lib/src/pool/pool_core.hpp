@@ -102,6 +102,15 @@ private:
         boost::asio::steady_timer kill_timer;
     };
 
+    struct collected {
+        worker_index worker;
+        std::uint64_t ticket;
+        channel::result_envelope envelope;
+        channel::payload bytes;
+        std::size_t left;            // bytes that are not here yet
+        std::exception_ptr failure;  // this process could not take the bytes
+    };
+
     /// A place in the pool; process after process takes it.
     struct seat {
         explicit seat(boost::asio::io_context& io)
@@ -121,21 +130,15 @@ private:
         std::string init_failure;       // why it counts as failed
         bool hung_up = false;
         std::atomic<bool> lied{false};  // set under the lock, or by the loop thread
-        bool resting = false;           // ended for want of work; started when there is some
+        std::optional<collected>
+            coming;            // a large result, collected piece by piece; the loop thread's
+        bool resting = false;  // ended for want of work; started when there is some
         std::chrono::steady_clock::time_point idle_since{};
         std::chrono::steady_clock::time_point started_at{};
         std::uint64_t waiting_ticket = 0;  // its oldest task at the last audit, not begun then
         std::uint64_t stalled_ticket = 0;  // the task that it did not begin: it gets no more
         std::uint64_t tasks_done = 0;
         std::uint64_t restarts = 0;
-    };
-
-    struct collected {
-        worker_index worker;
-        std::uint64_t ticket;
-        channel::result_envelope envelope;
-        channel::payload bytes;
-        std::exception_ptr failure;  // this process could not take the bytes
     };
 
     /// A task that has failed, and may be tried again: the user's predicate is to be asked without the
@@ -195,6 +198,8 @@ private:
     // ---- pool_loop.cpp: the loop thread
     void run();
     [[nodiscard]] bool collect_all();
+    /// For the loop to collect.
+    [[nodiscard]] static bool has_results(const seat& at) noexcept;
     [[nodiscard]] bool any_results() const noexcept;
     void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
     void note_times(const remote_task& task, const channel::result_envelope& envelope);
@@ -202,6 +207,7 @@ private:
     /// What a worker's result may call for: that the worker be replaced, or be watched for idleness.
     [[nodiscard]] bool needs_a_look(worker_index worker) const;
     void look_after(worker_index worker);
+    /// One piece of a large result at most, so that other workers' results come in between.
     void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
     void watch(worker_index worker);
     void rebalance();

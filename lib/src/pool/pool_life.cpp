@@ -250,7 +250,7 @@ void pool_core::on_death(worker_index worker) {
     while (true) {
         std::vector<collected> batch;
         drain(worker, batch, channel::slots_max);
-        if (batch.empty()) break;
+        if (batch.empty() && !at.coming) break;
         accept(batch, resolved);
     }
     std::vector<pool_event> events;

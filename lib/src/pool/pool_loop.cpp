@@ -50,10 +50,14 @@ void pool_core::run() {
     }
 }
 
+bool pool_core::has_results(const seat& at) noexcept {
+    if (!at.box || at.lied) return false;
+    return at.coming || (!at.box->is_watched() && at.box->results_waiting());
+}
+
 bool pool_core::any_results() const noexcept {
-    return std::any_of(seats_.begin(), seats_.end(), [](const auto& at) {
-        return at->box && !at->box->is_watched() && at->box->results_waiting();
-    });
+    return std::any_of(seats_.begin(), seats_.end(),
+                       [](const auto& at) { return has_results(*at); });
 }
 
 bool pool_core::workers_gone() const noexcept {
@@ -65,6 +69,13 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
     seat& at = *seats_[worker];
     const std::lock_guard collecting(at.box->collecting());
     for (std::size_t i = 0; i != count_max; ++i) {
+        if (at.coming) {
+            at.box->copy_more(at.coming->envelope, at.coming->bytes, at.coming->left);
+            if (at.coming->left != 0) return;
+            batch.push_back(std::move(*at.coming));
+            at.coming.reset();
+            continue;
+        }
         std::uint64_t ticket = 0;
         channel::result_envelope envelope;
         const auto got = at.box->collect(ticket, envelope);
@@ -75,16 +86,20 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
             at.lied = true;
             return;
         }
-        batch.push_back(std::move(*result));
         BULKHEAD_KILL_POINT("parent.collected");
+        if (result->left != 0) {
+            at.coming = std::move(*result);
+            return;
+        }
+        batch.push_back(std::move(*result));
     }
 }
 
 std::optional<pool_core::collected> pool_core::read_result(
     worker_index worker, std::uint64_t ticket, const channel::result_envelope& envelope) {
-    collected result{worker, ticket, envelope, {}, nullptr};
+    collected result{worker, ticket, envelope, {}, 0, nullptr};
     try {
-        result.bytes = seats_[worker]->box->result_bytes(ticket, envelope);
+        result.bytes = seats_[worker]->box->begin_result(ticket, envelope, result.left);
     } catch (const codec_error&) {
         return std::nullopt;
     } catch (...) {
@@ -97,17 +112,18 @@ bool pool_core::collect_all() {
     if (!any_results()) return false;
     std::vector<collected> batch;
     batch.reserve(batch_max);
+    bool progress = false;
     for (worker_index i = 0; i != seats_.size(); ++i) {
         const seat& at = *seats_[i];
-        if (at.box && !at.lied && !at.box->is_watched() && at.box->results_waiting()) {
-            drain(i, batch, batch_max);
-        }
+        if (!has_results(at)) continue;
+        drain(i, batch, batch_max);
+        progress = progress || at.coming;
     }
     std::vector<remote_task*> resolved;
     resolved.reserve(batch.size());
     accept(batch, resolved);
     if (!resolved.empty()) BULKHEAD_KILL_POINT("parent.accepted");
-    const bool progress = !batch.empty();
+    progress = progress || !batch.empty();
     resolve_all(resolved);
     return progress;
 }
