@@ -41,6 +41,31 @@ BOOST_AUTO_TEST_CASE(results_too_large_for_a_caller_and_exceptions_come_too) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_caller_leaves_what_comes_behind_its_own_large_result_to_the_loop) {
+    process_pool pool(1);
+    const auto fill = [](std::size_t bytes) { return std::string(bytes, 'f'); };
+    const auto report = [](int x) {
+        bulkhead::report_progress(7, 7);
+        return x;
+    };
+    for (int round = 0; round != rounds / 10; ++round) {
+        // A worker whose tasks are short is one to wait for.
+        for (int i = 0; i != 40; ++i) BOOST_REQUIRE(pool.submit(square, i).get() == i * i);
+        auto large = pool.submit(fill, std::size_t{16} << 20);
+        while (!large.running() && !large.done()) {
+        }
+        while (large.running()) {
+        }
+        std::thread caller([&] { BOOST_REQUIRE(large.get().size() == std::size_t{16} << 20); });
+        std::atomic<int> told{0};
+        auto behind = pool.submit(
+            bulkhead::task_options{.on_progress = [&](const auto&) { ++told; }}, report, round);
+        BOOST_TEST(behind.get() == round);
+        BOOST_TEST(told > 0);
+        caller.join();
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_worker_that_dies_under_a_waiting_caller_is_told) {
     process_pool pool({.workers = 2, .crash_limit = 0});
     for (int i = 0; i != 40; ++i) {

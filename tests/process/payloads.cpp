@@ -2,10 +2,13 @@
 #include "support/scene.hpp"
 
 #include <array>
+#include <atomic>
+#include <cstdint>
 #include <deque>
 #include <list>
 #include <map>
 #include <memory>
+#include <new>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -13,6 +16,35 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <variant>
+
+// ThreadSanitizer's own operator new[] cannot be replaced.
+#if defined(__SANITIZE_THREAD__)
+#define TEST_REFUSES_MEMORY 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TEST_REFUSES_MEMORY 0
+#endif
+#endif
+#ifndef TEST_REFUSES_MEMORY
+#define TEST_REFUSES_MEMORY 1
+#endif
+
+#if TEST_REFUSES_MEMORY
+namespace {
+
+constexpr std::size_t nothing_refused = SIZE_MAX;
+/// Arrays from this size on find no memory in this process.
+std::atomic<std::size_t> refused_from{nothing_refused};
+
+}  // namespace
+
+void* operator new[](std::size_t bytes) {
+    if (bytes >= refused_from) throw std::bad_alloc();
+    return ::operator new(bytes);
+}
+void operator delete[](void* memory) noexcept { ::operator delete(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { ::operator delete(memory); }
+#endif
 
 namespace {
 
@@ -111,6 +143,20 @@ BOOST_AUTO_TEST_CASE(a_large_result_is_whole_when_its_worker_dies_in_the_next_ta
         BOOST_TEST(small.get() == round * round);
     }
 }
+
+#if TEST_REFUSES_MEMORY
+BOOST_AUTO_TEST_CASE(a_large_result_that_there_is_no_memory_for_fails_its_own_task) {
+    process_pool pool(1);
+    for (const std::size_t bytes : {100'000U, 300'000U, 16U << 20}) {
+        auto large = pool.submit(pattern, bytes);
+        refused_from = bytes;
+        large.wait();
+        refused_from = nothing_refused;
+        BOOST_CHECK_THROW((void)large.get(), std::bad_alloc);
+        BOOST_TEST(pool.submit(square, 4).get() == 16);
+    }
+}
+#endif
 
 BOOST_AUTO_TEST_CASE(small_results_come_whole_between_the_pieces_of_large_ones) {
     const auto size_of = [](int i) {

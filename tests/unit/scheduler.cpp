@@ -132,21 +132,78 @@ BOOST_AUTO_TEST_CASE(nothing_is_put_behind_a_task_that_others_have_overtaken) {
     bench b(2);
     b.up(0);
     b.measure(0, 100'000);  // a window of 4
+    b.s.suspend(0, true);
     b.up(1);
+    b.measure(1, 100'000);
     auto& slow = b.submit();
     BOOST_REQUIRE((b.hand_out() == handed{{slow.id, 1}}));
-    auto& last = b.submit();
-    BOOST_REQUIRE((b.hand_out() == handed{{last.id, 0}}));
-    for (std::uint64_t i = 0; i != 2 * overtaken_max + 1; ++i) {
-        b.s.finished(*b.tasks.back(), 100'000);
+    b.s.suspend(0, false);
+    const auto finish_first = [&](worker_index worker) {
+        b.s.finished(*b.s.ledger(worker).front(), 100'000);
+    };
+    for (int i = 0; i != 7; ++i) b.submit();
+    b.hand_out();
+    BOOST_TEST(b.s.ledger(0).size() == 4U);
+    BOOST_TEST(b.s.ledger(1).size() == 4U);
+    for (std::uint64_t i = 0; i != 2 * overtaken_max; ++i) {
         b.submit();
-        BOOST_REQUIRE(b.hand_out().front().second == 0U);
+        b.hand_out();
+        finish_first(0);
     }
-    for (int i = 0; i != 10; ++i) b.submit();
+    b.s.returned(*b.s.ledger(1).back());
+    b.s.returned(*b.s.ledger(0).back());
+    b.hand_out();
+    BOOST_TEST(b.s.ledger(1).size() == 4U);
+    // The next one is too many.
+    b.submit();
+    b.hand_out();
+    finish_first(0);
+    while (b.s.ledger(1).size() != 1) b.s.returned(*b.s.ledger(1).back());
+    for (int i = 0; i != 20; ++i) b.submit();
     b.hand_out();
     BOOST_TEST(b.s.ledger(0).size() == 4U);
     BOOST_TEST(b.s.ledger(1).size() == 1U);
-    b.s.finished(slow, 100'000);
+    // Its next task has not been overtaken by anything.
+    finish_first(1);
+    b.hand_out();
+    BOOST_TEST(b.s.ledger(1).size() == 4U);
+}
+
+BOOST_AUTO_TEST_CASE(tasks_that_finish_in_one_batch_overtake_nothing) {
+    bench b(2);
+    b.up(0);
+    b.measure(0, 10'000);  // a window of 40
+    b.s.suspend(0, true);
+    b.up(1);
+    b.measure(1, 10'000);
+    b.s.suspend(0, false);
+    for (int i = 0; i != 200; ++i) b.submit();
+    for (int round = 0; round != 3; ++round) {
+        b.hand_out();
+        BOOST_TEST(b.s.ledger(0).size() == 40U);
+        BOOST_TEST(b.s.ledger(1).size() == 40U);
+        for (const worker_index worker : {0U, 1U}) {
+            for (int i = 0; i != 20; ++i) b.s.finished(*b.s.ledger(worker).front(), 10'000);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_without_work_is_not_taken_for_a_slow_one) {
+    bench b(2);
+    b.up(0);
+    b.measure(0, 100'000);
+    b.s.suspend(0, true);
+    b.up(1);
+    b.measure(1, 100'000);
+    b.s.suspend(1, true);
+    b.s.suspend(0, false);
+    for (int i = 0; i != 100; ++i) {
+        b.submit();
+        b.hand_out();
+        b.s.finished(*b.s.ledger(0).front(), 100'000);
+    }
+    b.s.suspend(1, false);
+    for (int i = 0; i != 8; ++i) b.submit();
     b.hand_out();
     BOOST_TEST(b.s.ledger(1).size() == 4U);
 }

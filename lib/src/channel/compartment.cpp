@@ -9,6 +9,7 @@
 #include <bulkhead/error.hpp>
 
 #include <algorithm>
+#include <cassert>
 #include <ctime>
 #include <new>
 
@@ -16,7 +17,7 @@ namespace bulkhead::channel {
 
 namespace {
 
-/// Copied in one go: some 50 us, which others' results may wait.
+/// Copied in one go: some 50 us.
 constexpr std::size_t piece_bytes = std::size_t{256} << 10;
 
 std::uint64_t read_clock(clockid_t clock) noexcept {
@@ -299,8 +300,10 @@ payload compartment::begin_result(std::uint64_t ticket, const result_envelope& e
         case place::arena:
             if (bytes > arena_bytes || envelope.offset > arena_bytes - bytes) break;
             if (bytes > piece_bytes) {
-                left = static_cast<std::size_t>(bytes);
-                return {std::make_unique_for_overwrite<std::byte[]>(left), left};
+                const auto all = static_cast<std::size_t>(bytes);
+                auto room = std::make_unique_for_overwrite<std::byte[]>(all);
+                left = all;
+                return {std::move(room), all};
             }
             return payload({result_arena() + envelope.offset, static_cast<std::size_t>(bytes)});
         case place::segment:
@@ -327,6 +330,7 @@ payload compartment::begin_result(std::uint64_t ticket, const result_envelope& e
 
 void compartment::copy_more(const result_envelope& envelope, payload& to,
                             std::size_t& left) const noexcept {
+    assert(left <= to.size());
     const std::size_t done = to.size() - left;
     const std::size_t bytes = std::min(left, piece_bytes);
     std::memcpy(to.writable().data() + done, result_arena() + envelope.offset + done, bytes);

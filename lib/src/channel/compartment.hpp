@@ -31,7 +31,7 @@ enum class harvest : std::uint8_t { result, nothing, lied };
 ///
 /// Somebody looks for results while there are tasks: the pool's loop or, in its place, a caller that waits
 /// for this worker's only task (watch, unwatch). The loop leaves a watched compartment alone, awake or
-/// asleep; so whoever stops watching does what the loop does before it sleeps: says that nobody is
+/// asleep, but for a result that it has begun to copy; so whoever stops watching does what the loop does before it sleeps: says that nobody is
 /// awake, and then looks once more.
 class compartment {
 public:
@@ -112,6 +112,10 @@ public:
     void wake_caller() noexcept;
     /// Where the worker slept when it was woken for this task, or so it says; -1: it was awake.
     [[nodiscard]] int woken_on_cpu(std::uint64_t ticket) const noexcept;
+    /// This task's result has been collected, or is being so. Any thread.
+    [[nodiscard]] bool has_collected(std::uint64_t ticket) const noexcept {
+        return ticket < collect_next_.load(std::memory_order_relaxed);
+    }
     /// A hint, until collect(): the next result's size.
     [[nodiscard]] std::uint64_t next_result_bytes() const noexcept;
 

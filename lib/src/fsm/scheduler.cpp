@@ -47,11 +47,12 @@ task_node* scheduler::first_waiting() noexcept {
     return nullptr;
 }
 
-bool scheduler::is_at_long_task(const seat& worker) const noexcept {
-    return worker.known_long || finished_ - worker.at_front_since > overtaken_max * workers_.size();
+bool scheduler::is_at_long_task(seat& worker) const noexcept {
+    if (worker.front_seen_at == not_seen) worker.front_seen_at = finished_;
+    return worker.front_is_long || finished_ - worker.front_seen_at > overtaken_max * ready_;
 }
 
-std::size_t scheduler::window(const seat& worker) const noexcept {
+std::size_t scheduler::window(seat& worker) const noexcept {
     if (is_at_long_task(worker)) return 1;
     if (worker.mean_run_ns == 0 || worker.mean_run_ns >= long_task_ns) return 1;
     return std::clamp<std::size_t>(window_ns / worker.mean_run_ns, 2, window_max);
@@ -63,7 +64,7 @@ std::optional<hand_out> scheduler::next() {
     worker_index chosen = no_worker;
     for (worker_index i = 0; i != count; ++i) {
         const worker_index at = (cursor_ + i) % count;
-        const seat& candidate = workers_[at];
+        seat& candidate = workers_[at];
         if (candidate.step != worker_step::ready || candidate.budget == 0 || candidate.suspended) {
             continue;
         }
@@ -83,7 +84,6 @@ std::optional<hand_out> scheduler::next() {
     task.step = task_step::handed;
     task.worker = chosen;
     seat& to = workers_[chosen];
-    if (to.ledger.empty()) new_front(to);
     to.ledger.push_back(task);
     --to.budget;
     ++handed_;
@@ -164,11 +164,11 @@ void scheduler::again(task_node& task) {
 
 void scheduler::starting(worker_index index) {
     assert(workers_[index].step == worker_step::absent);
-    workers_[index].step = worker_step::starting;
+    move(workers_[index], worker_step::starting);
 }
 
 void scheduler::ready(worker_index index) {
-    workers_[index].step = worker_step::ready;
+    move(workers_[index], worker_step::ready);
     workers_[index].mean_run_ns = 0;
     workers_[index].suspended = false;
     workers_[index].budget = limits_.tasks_per_worker_max != 0
@@ -182,14 +182,20 @@ void scheduler::suspend(worker_index index, bool suspended) {
     no_room_ = false;
 }
 
-void scheduler::at_long_task(worker_index index) { workers_[index].known_long = true; }
+void scheduler::at_long_task(worker_index index) { workers_[index].front_is_long = true; }
 
-void scheduler::new_front(seat& worker) const noexcept {
-    worker.at_front_since = finished_;
-    worker.known_long = false;
+void scheduler::new_front(seat& worker) noexcept {
+    worker.front_seen_at = not_seen;
+    worker.front_is_long = false;
 }
 
-void scheduler::retire(worker_index index) { workers_[index].step = worker_step::retiring; }
+void scheduler::move(seat& worker, worker_step to) noexcept {
+    if (worker.step == worker_step::ready) --ready_;
+    if (to == worker_step::ready) ++ready_;
+    worker.step = to;
+}
+
+void scheduler::retire(worker_index index) { move(workers_[index], worker_step::retiring); }
 
 bool scheduler::is_spent(worker_index index) const {
     const seat& at = workers_[index];
@@ -200,12 +206,12 @@ void scheduler::grow(std::size_t workers) {
     if (workers > workers_.size()) workers_.resize(workers);
 }
 
-void scheduler::condemn(worker_index index) { workers_[index].step = worker_step::condemned; }
+void scheduler::condemn(worker_index index) { move(workers_[index], worker_step::condemned); }
 
 after_death scheduler::died(worker_index index, bool came_up, bool expected, bool killed,
                             bool idle) {
     assert(workers_[index].ledger.empty());
-    workers_[index].step = worker_step::absent;
+    move(workers_[index], worker_step::absent);
     if (expected) return after_death::restart;
     if (!came_up && killed) {
         return ++start_kills_ >= limits_.start_kills_max ? after_death::give_up
@@ -223,7 +229,7 @@ after_death scheduler::died(worker_index index, bool came_up, bool expected, boo
 }
 
 after_death scheduler::start_failed(worker_index index) {
-    workers_[index].step = worker_step::absent;
+    move(workers_[index], worker_step::absent);
     return ++start_failures_ >= limits_.start_failures_max ? after_death::give_up
                                                            : after_death::restart;
 }

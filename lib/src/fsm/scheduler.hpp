@@ -30,8 +30,8 @@ inline constexpr std::uint64_t window_ns = 400'000;
 /// From this run time on a worker gets one task at a time.
 inline constexpr std::uint64_t long_task_ns = 10'000'000;
 
-/// While others have finished so many tasks each, on average, a worker that is at the same task still is at a
-/// long one, whatever its tasks took before: nothing more is put behind that.
+/// When the pool has finished so many tasks for each of its workers and one of them is at the same task still,
+/// that is a long one, whatever the worker's tasks took before: nothing more is put behind it.
 inline constexpr std::uint64_t overtaken_max = 4;
 
 /// Deaths of idle workers in a row that are replaced at once.
@@ -156,19 +156,24 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
 
 private:
+    static constexpr std::uint64_t not_seen = ~std::uint64_t{0};
+
     struct seat {
         worker_step step = worker_step::absent;
         task_list ledger;
-        std::uint64_t mean_run_ns = 0;     // 0: nothing measured yet
-        std::uint64_t budget = 0;          // tasks that it may still be handed
-        std::uint64_t at_front_since = 0;  // finished_ when the first of its ledger became that
-        bool known_long = false;           // that task
+        std::uint64_t mean_run_ns = 0;  // 0: nothing measured yet
+        std::uint64_t budget = 0;       // tasks that it may still be handed
+        /// finished_ when next() first saw what is the first of its ledger now. Not when that became the first:
+        /// many results may be accepted before anything is handed out, in any order.
+        std::uint64_t front_seen_at = not_seen;
+        bool front_is_long = false;
         bool suspended = false;
     };
 
-    [[nodiscard]] bool is_at_long_task(const seat& worker) const noexcept;
-    [[nodiscard]] std::size_t window(const seat& worker) const noexcept;
-    void new_front(seat& worker) const noexcept;
+    [[nodiscard]] bool is_at_long_task(seat& worker) const noexcept;
+    [[nodiscard]] std::size_t window(seat& worker) const noexcept;
+    static void new_front(seat& worker) noexcept;
+    void move(seat& worker, worker_step to) noexcept;
     void leave_worker(task_node& task);
     void wait_again(task_node& task);
     void wait_in_front(task_node& task);
@@ -180,6 +185,7 @@ private:
     std::size_t waiting_ = 0;
     std::size_t handed_ = 0;
     std::uint64_t finished_ = 0;
+    std::size_t ready_ = 0;  // workers that are
     worker_index cursor_ = 0;
     bool no_room_ = false;  // since the last change that could make room
     std::size_t deaths_in_row_ = 0;

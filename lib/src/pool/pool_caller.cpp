@@ -31,6 +31,7 @@ constexpr std::size_t caller_bytes_max = std::size_t{64} * 1024;
 void pool_core::help(remote_task& task) {
     worker_index worker = fsm::no_worker;
     std::shared_ptr<channel::compartment> box;
+    std::uint64_t ticket = 0;
     int woken_on_cpu = -1;
     {
         const lock held(mutex_);
@@ -39,8 +40,9 @@ void pool_core::help(remote_task& task) {
         if (unresolved() > worker_count() || scheduler_.ledger(worker).size() != 1) return;
         if (std::chrono::nanoseconds(scheduler_.mean_run_ns(worker)) > watch_time_max) return;
         box = seats_[worker]->box;
-        if (!box || !box->watch()) return;
-        woken_on_cpu = box->woken_on_cpu(task.ticket);
+        ticket = task.ticket;
+        if (!box || box->has_collected(ticket) || !box->watch()) return;
+        woken_on_cpu = box->woken_on_cpu(ticket);
         watched_.fetch_add(1, std::memory_order_relaxed);
     }
     struct watching {
@@ -67,6 +69,7 @@ void pool_core::help(remote_task& task) {
             if (got == pick::something) continue;
             if (got == pick::not_for_a_caller) break;
         }
+        if (box->has_collected(ticket)) break;  // the loop has it, and will resolve it
         if (spins) {
             spins = spinner.spin();
             continue;
@@ -83,9 +86,10 @@ pool_core::pick pool_core::collect_for_caller(worker_index worker,
     lock held(mutex_);
     seat& at = *seats_[worker];
     const auto* first = static_cast<const remote_task*>(scheduler_.ledger(worker).front());
-    if (at.box != box || at.lied || at.init_ticket != 0 || first == nullptr || first->what.chunk ||
-        first->may_be_retried() || first->is_watched() ||
-        box->next_result_bytes() > caller_bytes_max) {
+    // What the loop is still copying is first, and the next result is another's.
+    if (at.box != box || at.lied || at.init_ticket != 0 || first == nullptr ||
+        box->has_collected(first->ticket) || first->what.chunk || first->may_be_retried() ||
+        first->is_watched() || box->next_result_bytes() > caller_bytes_max) {
         return pick::not_for_a_caller;
     }
     std::uint64_t ticket = 0;

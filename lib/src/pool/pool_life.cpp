@@ -11,6 +11,7 @@
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
+#include <cassert>
 #include <csignal>
 
 namespace bulkhead::detail {
@@ -76,6 +77,7 @@ void pool_core::seat_crew(worker_index worker, crew who) {
     {
         const lock held(mutex_);
         who.seat->store(worker);
+        assert(!at.coming);
         at.box = std::move(who.box);
         at.process = std::move(who.process);
         at.streams = std::move(who.streams);

@@ -17,6 +17,8 @@ namespace {
 constexpr std::chrono::microseconds spin_before_sleep{20};
 /// Results taken from one worker before another is looked at.
 constexpr std::size_t batch_max = 128;
+/// The same for bytes, or one result, or a piece of one: a few hundred microseconds.
+constexpr std::size_t batch_bytes_max = std::size_t{1} << 20;
 /// Rounds of the loop between two looks at timers and deaths while results keep coming.
 constexpr unsigned rounds_per_poll = 64;
 /// Between two looks at the protocol.
@@ -68,12 +70,14 @@ bool pool_core::workers_gone() const noexcept {
 void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max) {
     seat& at = *seats_[worker];
     const std::lock_guard collecting(at.box->collecting());
-    for (std::size_t i = 0; i != count_max; ++i) {
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i != count_max && bytes < batch_bytes_max; ++i) {
         if (at.coming) {
             at.box->copy_more(at.coming->envelope, at.coming->bytes, at.coming->left);
             if (at.coming->left != 0) return;
             batch.push_back(std::move(*at.coming));
             at.coming.reset();
+            if (at.box->is_watched()) return;
             continue;
         }
         std::uint64_t ticket = 0;
@@ -91,6 +95,7 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
             at.coming = std::move(*result);
             return;
         }
+        bytes += result->bytes.size();
         batch.push_back(std::move(*result));
     }
 }
@@ -104,6 +109,7 @@ std::optional<pool_core::collected> pool_core::read_result(
         return std::nullopt;
     } catch (...) {
         result.failure = std::current_exception();  // no memory or descriptor here: no lie
+        result.left = 0;
     }
     return result;
 }
@@ -402,7 +408,8 @@ void pool_core::rebalance() {
     const auto now = channel::monotonic_ns();
     const auto started = std::min(seats_[from]->box->started_ns(), now);
     constexpr std::uint64_t long_ns = std::chrono::nanoseconds(balance_after).count();
-    if (started != 0 && now - started > long_ns) {
+    const auto& first = static_cast<const remote_task&>(*scheduler_.ledger(from).front());
+    if (has_begun(first) && now - started > long_ns) {
         scheduler_.at_long_task(from);
         take_back(from, waiting);
     } else {
