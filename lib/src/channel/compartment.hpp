@@ -31,8 +31,8 @@ enum class harvest : std::uint8_t { result, nothing, lied };
 ///
 /// Somebody looks for results while there are tasks: the pool's loop or, in its place, a caller that waits
 /// for this worker's only task (watch, unwatch). The loop leaves a watched compartment alone, awake or
-/// asleep, but for a result that it has begun to copy; so whoever stops watching does what the loop does before it sleeps: says that nobody is
-/// awake, and then looks once more.
+/// asleep, but for a result that it has begun to copy; so whoever stops watching does what the loop does
+/// before it sleeps: says that nobody is awake, and then looks once more.
 class compartment {
 public:
     /// `worker_memory_max_bytes` 0: no limit. Throws bulkhead::error.

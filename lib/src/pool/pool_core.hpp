@@ -130,8 +130,8 @@ private:
         std::string init_failure;       // why it counts as failed
         bool hung_up = false;
         std::atomic<bool> lied{false};  // set under the lock, or by the loop thread
-        std::optional<collected>
-            coming;            // a large result, collected piece by piece; the loop thread's
+        /// A large result, collected piece by piece. The loop thread's.
+        std::optional<collected> coming;
         bool resting = false;  // ended for want of work; started when there is some
         std::chrono::steady_clock::time_point idle_since{};
         std::chrono::steady_clock::time_point started_at{};
