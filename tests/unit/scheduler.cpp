@@ -52,6 +52,18 @@ struct bench {
             s.finished(task, run_ns);
         }
     }
+    /// Two workers that are up and have been measured, one after the other.
+    void two_measured(std::uint64_t run_ns) {
+        up(0);
+        measure(0, run_ns);
+        s.suspend(0, true);
+        up(1);
+        measure(1, run_ns);
+        s.suspend(0, false);
+    }
+    void finish_first(worker_index worker, std::uint64_t run_ns) {
+        s.finished(*s.ledger(worker).front(), run_ns);
+    }
 
     std::vector<std::unique_ptr<task_node>> tasks;
     bulkhead::fsm::scheduler s;
@@ -130,17 +142,11 @@ BOOST_AUTO_TEST_CASE(window_follows_the_measured_run_time) {
 
 BOOST_AUTO_TEST_CASE(nothing_is_put_behind_a_task_that_others_have_overtaken) {
     bench b(2);
-    b.up(0);
-    b.measure(0, 100'000);  // a window of 4
+    b.two_measured(100'000);  // a window of 4
     b.s.suspend(0, true);
-    b.up(1);
-    b.measure(1, 100'000);
     auto& slow = b.submit();
     BOOST_REQUIRE((b.hand_out() == handed{{slow.id, 1}}));
     b.s.suspend(0, false);
-    const auto finish_first = [&](worker_index worker) {
-        b.s.finished(*b.s.ledger(worker).front(), 100'000);
-    };
     for (int i = 0; i != 7; ++i) b.submit();
     b.hand_out();
     BOOST_TEST(b.s.ledger(0).size() == 4U);
@@ -148,7 +154,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_put_behind_a_task_that_others_have_overtaken) {
     for (std::uint64_t i = 0; i != 2 * overtaken_max; ++i) {
         b.submit();
         b.hand_out();
-        finish_first(0);
+        b.finish_first(0, 100'000);
     }
     b.s.returned(*b.s.ledger(1).back());
     b.s.returned(*b.s.ledger(0).back());
@@ -157,50 +163,40 @@ BOOST_AUTO_TEST_CASE(nothing_is_put_behind_a_task_that_others_have_overtaken) {
     // The next one is too many.
     b.submit();
     b.hand_out();
-    finish_first(0);
+    b.finish_first(0, 100'000);
     while (b.s.ledger(1).size() != 1) b.s.returned(*b.s.ledger(1).back());
     for (int i = 0; i != 20; ++i) b.submit();
     b.hand_out();
     BOOST_TEST(b.s.ledger(0).size() == 4U);
     BOOST_TEST(b.s.ledger(1).size() == 1U);
     // Its next task has not been overtaken by anything.
-    finish_first(1);
+    b.finish_first(1, 100'000);
     b.hand_out();
     BOOST_TEST(b.s.ledger(1).size() == 4U);
 }
 
 BOOST_AUTO_TEST_CASE(tasks_that_finish_in_one_batch_overtake_nothing) {
     bench b(2);
-    b.up(0);
-    b.measure(0, 10'000);  // a window of 40
-    b.s.suspend(0, true);
-    b.up(1);
-    b.measure(1, 10'000);
-    b.s.suspend(0, false);
+    b.two_measured(10'000);  // a window of 40
     for (int i = 0; i != 200; ++i) b.submit();
     for (int round = 0; round != 3; ++round) {
         b.hand_out();
         BOOST_TEST(b.s.ledger(0).size() == 40U);
         BOOST_TEST(b.s.ledger(1).size() == 40U);
         for (const worker_index worker : {0U, 1U}) {
-            for (int i = 0; i != 20; ++i) b.s.finished(*b.s.ledger(worker).front(), 10'000);
+            for (int i = 0; i != 20; ++i) b.finish_first(worker, 10'000);
         }
     }
 }
 
 BOOST_AUTO_TEST_CASE(a_worker_without_work_is_not_taken_for_a_slow_one) {
     bench b(2);
-    b.up(0);
-    b.measure(0, 100'000);
-    b.s.suspend(0, true);
-    b.up(1);
-    b.measure(1, 100'000);
+    b.two_measured(100'000);
     b.s.suspend(1, true);
-    b.s.suspend(0, false);
     for (int i = 0; i != 100; ++i) {
         b.submit();
         b.hand_out();
-        b.s.finished(*b.s.ledger(0).front(), 100'000);
+        b.finish_first(0, 100'000);
     }
     b.s.suspend(1, false);
     for (int i = 0; i != 8; ++i) b.submit();
