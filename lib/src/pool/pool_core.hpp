@@ -11,6 +11,7 @@
 #include "fsm/scheduler.hpp"
 #include "os/fork_count.hpp"
 #include "os/spawn.hpp"
+#include "pool/observer.hpp"
 #include "pool/output_relay.hpp"
 #include "pool/remote_task.hpp"
 
@@ -55,7 +56,10 @@ public:
     void help(remote_task& task);
     [[nodiscard]] task_progress progress_of(const remote_task& task) const;
     void watch_progress(remote_task& task, progress_callback callback_function);
-    void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;
+    void report_callback_failure(const std::exception_ptr& error,
+                                 const std::string& task) const noexcept {
+        tell_callback_failed(options_.on_event, error, task);
+    }
 
     void close();
     void join();
@@ -197,18 +201,11 @@ private:
 
     // ---- pool_loop.cpp: the loop thread
     void run();
-    [[nodiscard]] bool collect_all();
-    /// For the loop to collect.
-    [[nodiscard]] static bool has_results(const seat& at) noexcept;
     [[nodiscard]] bool any_results() const noexcept;
-    void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
-    void note_times(const remote_task& task, const channel::result_envelope& envelope);
-    void accept_one(collected& result, std::vector<remote_task*>& resolved);
-    /// What a worker's result may call for: that the worker be replaced, or be watched for idleness.
-    [[nodiscard]] bool needs_a_look(worker_index worker) const;
-    void look_after(worker_index worker);
-    /// One piece of a large result at most, so that other workers' results come in between.
-    void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
+    [[nodiscard]] bool workers_gone() const noexcept;
+    /// How long it has been at what it began last.
+    [[nodiscard]] std::chrono::nanoseconds running_for(worker_index worker,
+                                                       std::uint64_t now) const;
     void watch(worker_index worker);
     void rebalance();
     void arm_balance();
@@ -217,23 +214,37 @@ private:
     void arm_audit();
     /// Takes tasks from a worker that has not begun its oldest one since the last audit.
     void look_for_stall(worker_index worker);
+
+    // ---- pool_results.cpp: from the workers to the futures
+    /// For the loop to collect.
+    [[nodiscard]] static bool has_results(const seat& at) noexcept;
+    [[nodiscard]] bool collect_all();
+    /// One piece of a large result at most, so that other workers' results come in between.
+    void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
     /// nullopt when the envelope lies.
     [[nodiscard]] std::optional<collected> read_result(worker_index worker, std::uint64_t ticket,
                                                        const channel::result_envelope& envelope);
+    void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
+    void accept_one(collected& result, std::vector<remote_task*>& resolved);
+    void note_times(const remote_task& task, const channel::result_envelope& envelope);
     /// Keeps the task from its end until decide_retries(). Under the lock.
     void ask_about(failed_task what);
     /// Without the lock.
     void decide_retries(std::vector<remote_task*>& resolved);
     void resolve_all(std::vector<remote_task*>& resolved);
-    [[nodiscard]] bool workers_gone() const noexcept;
-    void part_with_idle_workers();
-    /// Hangs up on a worker that has no task; kills it when it does not go.
-    void part_with(worker_index worker);
+
+    // ---- pool_size.cpp: fewer workers and more, on the loop thread
+    void apply_size();
     /// No more tasks for this worker; it is parted with when it has finished what it has begun.
     void retire(worker_index worker);
+    /// Hangs up on a worker that has no task; kills it when it does not go.
+    void part_with(worker_index worker);
+    void part_with_idle_workers();
+    /// What a worker's result may call for: that the worker be replaced, or be watched for idleness.
+    [[nodiscard]] bool needs_a_look(worker_index worker) const;
+    void look_after(worker_index worker);
     void arm_idle();
     void rest_idle_workers();
-    void apply_size();
 
     // ---- pool_progress.cpp
     [[nodiscard]] task_progress progress_now(const remote_task& task) const;
@@ -258,7 +269,7 @@ private:
     void arm_spares_after_failure();
     void part_with_spares();
 
-    // ---- pool_life.cpp: workers' beginnings and ends, on the loop thread
+    // ---- pool_start.cpp: workers' beginnings, on the loop thread
     void start_worker(worker_index worker);
     void seat_crew(worker_index worker, crew who);
     /// The worker can take tasks. Under the lock.
@@ -271,25 +282,28 @@ private:
     [[nodiscard]] bool is_wanted(worker_index worker) const noexcept { return worker < wanted_; }
     void start_later(worker_index worker);
     void listen(worker_index worker);
-    void kill_worker(worker_index worker);
-    void on_death(worker_index worker);
-    /// What the kernel's OOM killer has done since the last look; not under the lock.
-    void count_oom_kills();
-    /// One of these, if there is one that no death has been put down to.
-    [[nodiscard]] bool take_oom_kill();
+
+    // ---- pool_death.cpp: workers' ends, on the loop thread
     struct worker_end {
         process_status status;
         const std::string& stderr_tail;
         const crash_details& details;
     };
+    void kill_worker(worker_index worker);
+    void on_death(worker_index worker);
     void settle(worker_index worker, const worker_end& end, std::vector<remote_task*>& resolved,
                 std::vector<pool_event>& events);
     void settle_one(remote_task& task, worker_index worker, const worker_end& end,
                     std::vector<remote_task*>& resolved, std::vector<pool_event>& events);
     void give_up(const std::string& cause, std::vector<remote_task*>& resolved);
-    void emit(const pool_event& event) noexcept;
+    /// What the kernel's OOM killer has done since the last look; not under the lock.
+    void count_oom_kills();
+    /// One of these, if there is one that no death has been put down to.
+    [[nodiscard]] bool take_oom_kill();
     /// Lets go of the keeper when there are no workers and none is about to be started.
     void dismiss_keeper();
+
+    void emit(const pool_event& event) const noexcept { tell(options_.on_event, event); }
 
     process_pool_options options_;
     boost::asio::io_context io_{1};

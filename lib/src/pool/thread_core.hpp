@@ -2,6 +2,8 @@
 // thread is called by one posted turn, and then takes task after task until none waits.
 #pragma once
 
+#include "pool/observer.hpp"
+
 #include <bulkhead/detail/local_state.hpp>
 #include <bulkhead/options.hpp>
 
@@ -29,7 +31,10 @@ public:
     state_ptr submit(const task_options& options, when_full full, task_maker make);
     bool cancel(local_state& state);
     void abandon(local_state& state);
-    void report_callback_failure(const std::exception_ptr& error, const std::string& task) noexcept;
+    void report_callback_failure(const std::exception_ptr& error,
+                                 const std::string& task) const noexcept {
+        tell_callback_failed(options_.on_event, error, task);
+    }
 
     void close();
     void join();
