@@ -201,7 +201,6 @@ private:
 
     // ---- pool_loop.cpp: the loop thread
     void run();
-    [[nodiscard]] bool any_results() const noexcept;
     [[nodiscard]] bool workers_gone() const noexcept;
     /// How long it has been at what it began last.
     [[nodiscard]] std::chrono::nanoseconds running_for(worker_index worker,
@@ -218,6 +217,7 @@ private:
     // ---- pool_results.cpp: from the workers to the futures
     /// For the loop to collect.
     [[nodiscard]] static bool has_results(const seat& at) noexcept;
+    [[nodiscard]] bool any_results() const noexcept;
     [[nodiscard]] bool collect_all();
     /// One piece of a large result at most, so that other workers' results come in between.
     void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);

@@ -46,11 +46,6 @@ void pool_core::run() {
     }
 }
 
-bool pool_core::any_results() const noexcept {
-    return std::any_of(seats_.begin(), seats_.end(),
-                       [](const auto& at) { return has_results(*at); });
-}
-
 bool pool_core::workers_gone() const noexcept {
     return spares_.empty() &&
            std::all_of(seats_.begin(), seats_.end(), [](const auto& at) { return !at->box; });

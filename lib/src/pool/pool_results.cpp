@@ -7,6 +7,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <cassert>
 
 namespace bulkhead::detail {
@@ -22,6 +23,11 @@ constexpr std::size_t batch_bytes_max = std::size_t{1} << 20;
 bool pool_core::has_results(const seat& at) noexcept {
     if (!at.box || at.lied) return false;
     return at.coming || (!at.box->is_watched() && at.box->results_waiting());
+}
+
+bool pool_core::any_results() const noexcept {
+    return std::any_of(seats_.begin(), seats_.end(),
+                       [](const auto& at) { return has_results(*at); });
 }
 
 bool pool_core::collect_all() {
