@@ -1,5 +1,8 @@
 // Kills, stops and continues the workers of a pool at random, and checks every future and every trace.
 #include "command_line.hpp"
+#include "storm_tasks.hpp"
+#include "storm_traces.hpp"
+#include "tormentor.hpp"
 
 #include <bulkhead/bulkhead.hpp>
 
@@ -7,115 +10,29 @@
 #include <boost/program_options.hpp>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <deque>
-#include <fcntl.h>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <malloc.h>
 #include <random>
-#include <ranges>
-#include <set>
-#include <sstream>
 #include <stdexcept>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <thread>
 #include <unistd.h>
 
 namespace {
 
-namespace fs = std::filesystem;
 namespace po = boost::program_options;
 using namespace bulkhead::tools;
 using namespace std::chrono_literals;
 using bulkhead::future;
 using bulkhead::process_pool;
 
-constexpr std::uint64_t tasks_max = 1 << 26;
 constexpr std::size_t unread_max = 400;
 constexpr auto hang_after = 60s;
 constexpr auto gone_within = 60s;
 constexpr std::int64_t heap_kib_max = 1024;
-constexpr const char* mark_variable = "BULKHEAD_STORM_MARK";
-
-// ---- what the tasks leave behind: how often each ran
-
-/// One byte a task, in a file that every worker maps.
-class run_counts {
-public:
-    explicit run_counts(const std::string& path) {
-        const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0 || ::ftruncate(fd, static_cast<off_t>(tasks_max)) != 0) {
-            throw std::runtime_error("cannot make " + path);
-        }
-        void* memory = ::mmap(nullptr, tasks_max, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        ::close(fd);
-        if (memory == MAP_FAILED) throw std::runtime_error("cannot map " + path);
-        counts_ = static_cast<unsigned char*>(memory);
-    }
-    void add(std::uint64_t task) const noexcept {
-        std::atomic_ref<unsigned char>(counts_[task]).fetch_add(1, std::memory_order_relaxed);
-    }
-    [[nodiscard]] int of(std::uint64_t task) const noexcept {
-        return std::atomic_ref<unsigned char>(counts_[task]).load(std::memory_order_relaxed);
-    }
-
-private:
-    unsigned char* counts_;
-};
-
-void note_run(const std::string& path, std::uint64_t task) {
-    static const run_counts counts(path);  // of this worker
-    counts.add(task);
-}
-
-// ---- the tasks
-
-std::uint64_t fast(const std::string& counts, std::uint64_t task) {
-    note_run(counts, task);
-    return task * 3;
-}
-std::uint64_t slow(const std::string& counts, std::uint64_t task) {
-    note_run(counts, task);
-    ::usleep(static_cast<useconds_t>(task % 5000));
-    return task * 3;
-}
-std::string echo(const std::string& counts, std::uint64_t task, std::string bytes) {
-    note_run(counts, task);
-    return bytes;
-}
-std::uint64_t throws(const std::string& counts, std::uint64_t task) {
-    note_run(counts, task);
-    throw std::out_of_range(std::to_string(task));
-}
-std::uint64_t crashes(const std::string& counts, std::uint64_t task) {
-    note_run(counts, task);
-    if (task % 3 == 0) ::raise(SIGSEGV);
-    if (task % 3 == 1) std::_Exit(0);
-    std::abort();
-}
-/// Leaves a child behind, which must not live long.
-std::uint64_t forks(const std::string& counts, std::uint64_t task) {
-    note_run(counts, task);
-    if (::fork() == 0) {
-        ::usleep(30'000'000);
-        ::_exit(0);
-    }
-    return task * 3;
-}
-std::uint64_t hangs(const std::string& counts, std::uint64_t task) {
-    note_run(counts, task);
-    while (true) ::pause();
-}
-
-enum class kind : std::uint8_t { fast, slow, large, throws, crashes, forks, hangs, cancelled };
-
-// ---- the storm
 
 struct storm_options {
     double seconds = 20;
@@ -145,130 +62,17 @@ struct tally {
 
 struct running_task {
     std::uint64_t number = 0;
-    kind what{};
+    task_kind what{};
     std::size_t bytes = 0;
     future<std::uint64_t> answer;
     future<std::string> text;
     std::shared_ptr<std::atomic<int>> told = std::make_shared<std::atomic<int>>(0);
 };
 
-/// Sends signals to workers as long as it lives.
-class tormentor {
-public:
-    tormentor(process_pool& pool, std::uint64_t seed)
-        : pool_(pool), random_(seed), thread_([this](const std::stop_token& stop) { run(stop); }) {}
-
-    /// When the last stopped worker goes on.
-    void end() {
-        thread_.request_stop();
-        thread_.join();
-    }
-    std::atomic<std::uint64_t> kills{0};
-    std::atomic<std::uint64_t> stops{0};
-
-private:
-    void run(const std::stop_token& stop) {
-        while (!stop.stop_requested()) {
-            ::usleep(static_cast<useconds_t>(random_() % 8000));
-            const auto workers = pool_.workers();
-            const pid_t victim = workers[random_() % workers.size()].pid;
-            if (victim == 0) continue;
-            switch (random_() % 8) {
-                case 0:
-                case 1:
-                    if (!signal(victim, SIGSTOP)) break;
-                    ++stops;
-                    ::usleep(static_cast<useconds_t>(random_() % 20'000));
-                    (void)signal(victim, SIGCONT);
-                    break;
-                case 2:
-                    if (signal(victim, SIGTERM)) ++kills;
-                    break;
-                default:
-                    if (signal(victim, SIGKILL)) ++kills;
-                    break;
-            }
-        }
-    }
-
-    /// To a child of this process that has not been waited for, and to nobody else.
-    static bool signal(pid_t pid, int number) {
-        const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-        if (fd < 0) return false;
-        siginfo_t info{};
-        const bool ours = ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(fd), &info,
-                                   WEXITED | WNOWAIT | WNOHANG) == 0 &&
-                          info.si_pid == 0;
-        const bool sent = ours && ::syscall(SYS_pidfd_send_signal, fd, number, nullptr, 0) == 0;
-        ::close(fd);
-        return sent;
-    }
-
-    process_pool& pool_;
-    std::mt19937_64 random_;
-    std::jthread thread_;
-};
-
-std::size_t open_descriptors() {
-    std::size_t count = 0;
-    for ([[maybe_unused]] const auto& entry : fs::directory_iterator("/proc/self/fd")) ++count;
-    return count;
-}
-
-std::set<std::string> shm_names() {
-    std::set<std::string> names;
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator("/dev/shm", ignored)) {
-        const std::string name = entry.path().filename();
-        if (name.find("bulkhead") != std::string::npos) names.insert(name);
-    }
-    return names;
-}
-
-/// The names that were not there `before`, and are there for good. Other programs may make and remove some
-/// of their own.
-std::size_t names_that_stay(const std::set<std::string>& before,
-                            std::chrono::steady_clock::time_point until) {
-    auto names = shm_names();
-    while (true) {
-        const auto now = shm_names();
-        std::erase_if(names, [&](const std::string& name) {
-            return before.contains(name) || !now.contains(name);
-        });
-        if (names.empty() || std::chrono::steady_clock::now() >= until) return names.size();
-        ::usleep(10'000);
-    }
-}
-
-/// Living processes that inherited our mark.
-std::size_t descendants() {
-    const std::string mark =
-        std::string(mark_variable) + "=" + std::to_string(::getpid()) + std::string(1, '\0');
-    std::size_t count = 0;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-        const std::string name = entry.path().filename();
-        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-        if (name == std::to_string(::getpid())) continue;
-        std::ifstream file(entry.path() / "environ", std::ios::binary);
-        // No istreambuf_iterator: it throws when the process ends meanwhile.
-        std::ostringstream read;
-        read << file.rdbuf();
-        const std::string variables = read.str();
-        if (variables.find(mark) != std::string::npos) ++count;
-    }
-    return count;
-}
-
-/// Bytes that are allocated and not freed, in all arenas.
-std::int64_t heap_bytes() {
-    const auto heap = ::mallinfo2();
-    return static_cast<std::int64_t>(heap.uordblks + heap.hblkhd);
-}
-
 class storm {
 public:
     explicit storm(const storm_options& wanted)
-        : wanted_(wanted), random_(wanted.seed), path_(make_path()), counts_(path_) {}
+        : wanted_(wanted), random_(wanted.seed), path_(make_path()), runs_(path_) {}
     storm(const storm&) = delete;
     storm& operator=(const storm&) = delete;
     ~storm() { ::unlink(path_.c_str()); }
@@ -331,7 +135,7 @@ public:
 
 private:
     static std::string make_path() {
-        std::string pattern = fs::temp_directory_path() / "bulkhead-storm-XXXXXX";
+        std::string pattern = std::filesystem::temp_directory_path() / "bulkhead-storm-XXXXXX";
         const int fd = ::mkstemp(pattern.data());
         if (fd < 0) throw std::runtime_error("cannot make a file in " + pattern);
         ::close(fd);
@@ -355,7 +159,7 @@ private:
         auto shown = begin;
         std::deque<running_task> under_way;
         while (std::chrono::steady_clock::now() < end && result_.hangs == 0 &&
-               result_.tasks + 1 < tasks_max) {
+               result_.tasks + 1 < storm_tasks_max) {
             under_way.push_back(start(pool));
             // Sometimes the newest first: results are read in any order.
             while (under_way.size() > unread_max && result_.hangs == 0) {
@@ -394,39 +198,40 @@ private:
         const auto dice = random_() % 1000;
         using bulkhead::task_options;
         if (dice < 600) {
-            task.what = kind::fast;
-            task.answer = pool.submit(fast, path_, task.number);
+            task.what = task_kind::fast;
+            task.answer = pool.submit(storm_tasks::fast, path_, task.number);
         } else if (dice < 750) {
-            task.what = kind::slow;
-            task.answer = pool.submit(slow, path_, task.number);
+            task.what = task_kind::slow;
+            task.answer = pool.submit(storm_tasks::slow, path_, task.number);
         } else if (dice < 830) {
-            task.what = kind::cancelled;
-            task.answer = pool.submit(slow, path_, task.number);
+            task.what = task_kind::cancelled;
+            task.answer = pool.submit(storm_tasks::slow, path_, task.number);
             if (random_() % 2 == 0) ::usleep(static_cast<useconds_t>(random_() % 2000));
             (void)task.answer.cancel();
         } else if (dice < 900) {
-            task.what = kind::large;
+            task.what = task_kind::large;
             task.bytes = random_() % 100 == 0 ? 30'000'000
                          : random_() % 4 == 0 ? 10'000'000
                                               : 5'000;
             task.text =
-                pool.submit(echo, path_, task.number,
+                pool.submit(storm_tasks::echo, path_, task.number,
                             std::string(task.bytes, static_cast<char>('a' + task.number % 26)));
         } else if (dice < 960) {
-            task.what = kind::throws;
-            task.answer = pool.submit(throws, path_, task.number);
+            task.what = task_kind::throws;
+            task.answer = pool.submit(storm_tasks::throws, path_, task.number);
         } else if (dice < 980) {
-            task.what = kind::crashes;
-            task.answer = pool.submit(crashes, path_, task.number);
+            task.what = task_kind::crashes;
+            task.answer = pool.submit(storm_tasks::crashes, path_, task.number);
         } else if (dice < 990) {
-            task.what = kind::forks;
-            task.answer = pool.submit(forks, path_, task.number);
+            task.what = task_kind::forks;
+            task.answer = pool.submit(storm_tasks::forks, path_, task.number);
         } else {
-            task.what = kind::hangs;
-            task.answer = pool.submit(task_options{.timeout = 10ms}, hangs, path_, task.number);
+            task.what = task_kind::hangs;
+            task.answer =
+                pool.submit(task_options{.timeout = 10ms}, storm_tasks::hangs, path_, task.number);
         }
         const auto told = [count = task.told] { ++*count; };
-        if (task.what == kind::large) {
+        if (task.what == task_kind::large) {
             task.text.on_done(told);
         } else {
             task.answer.on_done(told);
@@ -435,7 +240,7 @@ private:
     }
 
     void finish(running_task& task) {
-        const bool large = task.what == kind::large;
+        const bool large = task.what == task_kind::large;
         const bool ended = large ? task.text.wait_for(hang_after).ready()
                                  : task.answer.wait_for(hang_after).ready();
         if (!ended) {
@@ -454,8 +259,8 @@ private:
                     text == std::string(task.bytes, static_cast<char>('a' + task.number % 26));
             } else {
                 well = true;
-                possible = task.answer.get() == task.number * 3 && task.what != kind::throws &&
-                           task.what != kind::crashes && task.what != kind::hangs;
+                possible = task.answer.get() == task.number * 3 && task.what != task_kind::throws &&
+                           task.what != task_kind::crashes && task.what != task_kind::hangs;
             }
             if (possible) ++result_.right;
         } catch (const bulkhead::worker_crashed&) {
@@ -463,14 +268,15 @@ private:
             ++result_.crashed;
         } catch (const bulkhead::task_timeout&) {
             well = false;
-            possible = task.what == kind::hangs;
+            possible = task.what == task_kind::hangs;
             ++result_.timed_out;
         } catch (const bulkhead::task_cancelled&) {
             well = false;
-            possible = task.what == kind::cancelled;
+            possible = task.what == task_kind::cancelled;
             ++result_.cancelled;
         } catch (const std::out_of_range& thrown) {
-            possible = task.what == kind::throws && thrown.what() == std::to_string(task.number);
+            possible =
+                task.what == task_kind::throws && thrown.what() == std::to_string(task.number);
             if (possible) ++result_.right;
         } catch (const std::exception& other) {
             possible = false;
@@ -481,7 +287,7 @@ private:
             note("task " + std::to_string(task.number) + " of kind " +
                  std::to_string(static_cast<int>(task.what)) + " ended in a way it could not");
         }
-        const int runs = counts_.of(task.number);
+        const int runs = runs_.of(task.number);
         if (well && runs == 0) {
             ++result_.lost;
             note("task " + std::to_string(task.number) + " ended well and never ran");
@@ -492,9 +298,9 @@ private:
     /// At the end, when nothing can run any more.
     void check_runs() {
         for (std::uint64_t task = 0; task != result_.tasks; ++task) {
-            if (counts_.of(task) <= 1) continue;
+            if (runs_.of(task) <= 1) continue;
             ++result_.doubled;
-            note("task " + std::to_string(task) + " ran " + std::to_string(counts_.of(task)) +
+            note("task " + std::to_string(task) + " ran " + std::to_string(runs_.of(task)) +
                  " times");
         }
         for (const auto& count : told_) {
@@ -509,7 +315,7 @@ private:
     storm_options wanted_;
     std::mt19937_64 random_;
     std::string path_;
-    run_counts counts_;
+    run_counts runs_;
     std::vector<std::shared_ptr<std::atomic<int>>> told_;
     tally result_;
 };
@@ -554,7 +360,7 @@ std::optional<storm_options> parse_command_line(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     bulkhead::init(argc, argv);
-    ::setenv(mark_variable, std::to_string(::getpid()).c_str(), 1);
+    mark_descendants();
     try {
         const auto wanted = parse_command_line(argc, argv);
         if (!wanted) return 0;
