@@ -99,7 +99,17 @@ public:
         used_ = written_ = 0;
     }
 
+    /// Before messages are taken that could go nowhere.
+    static void check_open() {
+        if (::write(STDOUT_FILENO, "", 0) < 0) fail(errno);
+    }
+
 private:
+    [[noreturn]] static void fail(int cause) {
+        throw std::runtime_error(std::string("cannot write to standard output: ") +
+                                 std::strerror(cause));
+    }
+
     void write_some(std::size_t bytes_max = SIZE_MAX) {
         const ssize_t count =
             ::write(STDOUT_FILENO, buffer_.get() + written_, std::min(used_ - written_, bytes_max));
@@ -110,8 +120,7 @@ private:
         } else if (errno != EINTR && errno != EAGAIN) {
             const int cause = errno;
             used_ = written_ = 0;  // nothing will come of these
-            throw std::runtime_error(std::string("cannot write to standard output: ") +
-                                     std::strerror(cause));
+            fail(cause);
         }
     }
 
@@ -257,7 +266,9 @@ private:
 
 void read_stream(int argc, char** argv) {
     const auto options = parse_command_line(program, argc, argv);
-    if (options) reader(*options).run();
+    if (!options) return;
+    output::check_open();
+    reader(*options).run();
 }
 
 }  // namespace

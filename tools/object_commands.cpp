@@ -106,6 +106,12 @@ object_report the_one(const std::vector<object_report>& all, const std::string& 
                              "; say which one");
 }
 
+/// Of one whose users are not known.
+std::string why_unknown(const object_report& one) {
+    return one.trouble.empty() ? " may be used by processes that cannot be seen from here"
+                               : " does not tell who uses it: " + one.trouble;
+}
+
 std::vector<object_report> requested(const object_request& request) {
     auto all = detail::list_objects();
     if (request.names.empty()) return all;
@@ -175,9 +181,8 @@ void remove_command(const object_request& request) {
             continue;
         }
         if (!one.users_known) {
-            throw std::runtime_error(title(one) +
-                                     " may be used by processes that cannot be seen from here; "
-                                     "--force removes its name nevertheless");
+            throw std::runtime_error(title(one) + why_unknown(one) +
+                                     "; --force removes its name nevertheless");
         }
         if (detail::remove_unused_object(one) == detail::removal::in_use) {
             throw std::runtime_error(title(one) + " is used by process " + pids(one.attached) +
@@ -195,7 +200,13 @@ void clean_command(const object_request& request) {
         const bool gone = unused && (request.dry_run ||
                                      detail::remove_unused_object(one) == detail::removal::removed);
         (gone ? removed : kept).push_back(as_json(one));
-        if (!gone || request.json) continue;
+        if (request.json) continue;
+        if (!gone) {
+            if (!one.users_known) {
+                std::cerr << "bulkhead: kept: " << title(one) << why_unknown(one) << '\n';
+            }
+            continue;
+        }
         const std::string messages = detail_of(one, "messages");
         std::cout << (request.dry_run ? "would remove " : "removed ") << title(one)
                   << (messages != "-" && messages != "0" ? " with " + messages + " messages" : "")

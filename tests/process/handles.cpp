@@ -2,14 +2,12 @@
 #include "support/forked.hpp"
 
 #include <boost/test/unit_test.hpp>
-#include <bulkhead/error.hpp>
-#include <bulkhead/guarded.hpp>
-#include <bulkhead/mutex.hpp>
-#include <bulkhead/queue.hpp>
+#include <bulkhead/bulkhead.hpp>
 
 #include <fcntl.h>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -123,6 +121,40 @@ BOOST_AUTO_TEST_CASE(a_named_queue_travels_through_a_queue_and_an_anonymous_one_
     BOOST_TEST(test::throws<bulkhead::codec_error>([&] { queues.put(bulkhead::queue<int>()); },
                                                    "outlive"));
     BOOST_TEST(queues.empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_handle_that_was_moved_from_still_names_its_object) {
+    const auto check = [](auto first, auto use) {
+        auto second = std::move(first);
+        use(first);  // NOLINT(bugprone-use-after-move): that is the claim
+        use(second);
+        auto third = second;
+        third = std::move(first);  // NOLINT(bugprone-use-after-move)
+        use(first);                // NOLINT(bugprone-use-after-move)
+        use(third);
+    };
+    check(bulkhead::queue<int>(), [](const auto& q) {
+        q.put(1);
+        BOOST_TEST(q.get() == 1);
+    });
+    const auto lock = [](const auto& m) { const std::lock_guard held(m); };
+    check(bulkhead::mutex(), lock);
+    check(bulkhead::recursive_mutex(), lock);
+    check(bulkhead::shared_mutex(), [](const auto& m) { const std::shared_lock held(m); });
+    check(bulkhead::semaphore(1), [](const auto& s) {
+        s.acquire();
+        s.release();
+    });
+    check(bulkhead::event(), [](const auto& e) {
+        e.set();
+        BOOST_TEST(e.is_set());
+    });
+    check(bulkhead::condition_variable(), [](const auto& c) { c.notify_all(); });
+    check(bulkhead::barrier(1), [](const auto& b) { b.arrive_and_wait(); });
+    check(bulkhead::guarded<int>(5), [](const auto& g) { BOOST_TEST(g.get() == 5); });
+    check(bulkhead::shared_value<int>(6), [](const auto& v) { BOOST_TEST(*v == 6); });
+    check(bulkhead::shared_array<int>(7), [](const auto& a) { BOOST_TEST(a.size() == 7U); });
+    check(bulkhead::shared_map<int, int>(), [](const auto& m) { BOOST_TEST(m.empty()); });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

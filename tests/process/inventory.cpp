@@ -113,7 +113,14 @@ BOOST_AUTO_TEST_CASE(a_damaged_object_is_shown_with_its_trouble_and_can_be_remov
         "/dev/shm/bulkhead-" + std::to_string(::geteuid()) + "-queue-" + queue_name();
     std::ofstream(path) << std::string(1000, 'x');
     BOOST_TEST(run("\"$B\" stat $Q > out") == 0);
-    BOOST_TEST(has(read("out"), "trouble: the memory was not made by Bulkhead, or is damaged"));
+    const std::string trouble = "the memory was not made by Bulkhead, or is damaged";
+    BOOST_TEST(has(read("out"), "trouble: " + trouble));
+    BOOST_TEST(run("\"$B\" clean $Q > out 2> err") == 0);
+    BOOST_TEST(read("out") == "");
+    BOOST_TEST(has(read("err"), "kept: " + ("queue '" + queue_name()) +
+                                    "' does not tell who uses it: " + trouble));
+    BOOST_TEST(run("\"$B\" rm $Q 2> err") == 1);
+    BOOST_TEST(has(read("err"), "does not tell who uses it: " + trouble));
     BOOST_TEST(run("\"$B\" rm --force $Q") == 0);
     std::ofstream(path) << "";
     BOOST_TEST(run("\"$B\" ls $Q > out") == 0);

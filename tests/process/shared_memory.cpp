@@ -173,6 +173,7 @@ BOOST_AUTO_TEST_CASE(bounds_sizes_and_names_are_checked) {
     BOOST_TEST(none.empty());
     BOOST_TEST(none.span().empty());
     BOOST_CHECK_THROW(shared_array<int>(~std::size_t{0} / 2), std::length_error);
+    BOOST_CHECK_THROW(shared_array<char>(std::size_t{1} << 46), bulkhead::error);
     BOOST_CHECK_THROW((void)shared_array<int>::open("no/name"), bulkhead::usage_error);
     BOOST_CHECK_THROW((void)shared_array<int>::open(name_of("missing")), bulkhead::error);
     const std::array<int, 4> values{1, 2, 3, 4};

@@ -290,4 +290,20 @@ BOOST_AUTO_TEST_CASE(progress_goes_to_stderr_when_asked_for) {
     BOOST_TEST(read("heard").empty());
 }
 
+BOOST_AUTO_TEST_CASE(a_closed_standard_stream_is_an_error_and_harms_no_queue) {
+    BOOST_TEST(run("$W $Q - <&- 2> err") == 1);
+    BOOST_TEST(read("err").find("Bad file descriptor") != std::string::npos, read("err"));
+    BOOST_TEST(run("$R $Q") == 0);
+    BOOST_TEST(run("seq 3000 > file; $W $Q file") == 0);
+    BOOST_TEST(run("$R --keep $Q >&- 2> err") == 1);
+    BOOST_TEST(read("err").find("Bad file descriptor") != std::string::npos, read("err"));
+    BOOST_TEST(run("$R --keep --count 1 --progress $Q > copy 2>&-") == 0);
+    BOOST_TEST(run("$R $Q >> copy && cmp file copy") == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_limit_of_file_sizes_is_told_and_kills_nothing) {
+    BOOST_TEST(run("ulimit -f 16; echo one | $W --capacity 1000000 $Q 2> err") == 1);
+    BOOST_TEST(read("err").find("ulimit -f") != std::string::npos, read("err"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

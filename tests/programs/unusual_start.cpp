@@ -26,7 +26,7 @@ std::string end_of(bulkhead::process one) {
     return status == bulkhead::process_status::unknown() ? "unknown" : "known";
 }
 
-std::string use_everything() {
+std::string use_everything(bool prints) {
     std::string told;
     bulkhead::process_pool pool(2);
     told += std::to_string(pool.submit(square, 7).get());
@@ -36,6 +36,14 @@ std::string use_everything() {
         told += " crashed";
     }
     told += ' ' + std::to_string(pool.submit(square, 8).get());
+    const bulkhead::queue<int> numbers;
+    numbers.put(1);
+    if (prints) {  // and perhaps into what has taken a stream's place
+        for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+            [[maybe_unused]] const auto written = ::write(fd, "what a program may print\n", 25);
+        }
+    }
+    told += ' ' + std::to_string(numbers.get());
     return told + ' ' + end_of(bulkhead::process([] {}));
 }
 
@@ -57,7 +65,7 @@ int main(int argc, char** argv) {
     }
     std::string told;
     try {
-        told = use_everything();
+        told = use_everything(argv[1] == std::string("closed_stdio"));
     } catch (const std::exception& failure) {
         told = failure.what();
     }

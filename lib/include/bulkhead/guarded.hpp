@@ -24,6 +24,10 @@ namespace detail {
 /// What of guarded<T> needs no template.
 class guarded_core {
 public:
+    // A move is a copy: what was moved from still names its object.
+    guarded_core(const guarded_core&) = default;
+    guarded_core& operator=(const guarded_core&) = default;
+
     static guarded_core make(type_tag type, const void* value);
     static guarded_core create(const std::string& name, type_tag type, const void* value);
     static guarded_core open(const std::string& name, type_tag type);

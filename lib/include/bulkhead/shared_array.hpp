@@ -23,8 +23,8 @@ namespace bulkhead {
 ///
 /// A copy is a handle of the same array; give it to tasks and processes as an argument, which costs some
 /// hundred bytes and, once in each process, a mapping, whatever the array's size. Constness is the
-/// handle's. All of the memory is taken when the array is made. A process that dies leaves the elements
-/// as its last stores left them. An anonymous array goes with the last process that holds it, also when
+/// handle's. A named array's memory is all taken when it is made; an anonymous one's page by page, when it is first
+/// touched. A process that dies leaves the elements as its last stores left them. An anonymous array goes with the last process that holds it, also when
 /// that was killed; a named one stays until remove().
 template <class T>
 class shared_array {
@@ -34,7 +34,7 @@ public:
     using value_type = T;
     using iterator = T*;
 
-    /// Anonymous, zeros (T's default). Throws bulkhead::error when there is no memory, std::length_error
+    /// Anonymous, zeros (T's default). Throws bulkhead::error when this machine has less memory, std::length_error
     /// when the size in bytes is none that memory can have.
     explicit shared_array(std::size_t count)
         : core_(detail::shared_core::make(kind, tag(), count, maker(count))) {}

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <fcntl.h>
+#include <sys/resource.h>
 
 namespace bulkhead::os {
 
@@ -13,6 +14,12 @@ std::string errno_text(int error) {
     const char* text = ::strerrordesc_np(error);
     if (name == nullptr || text == nullptr) return "error " + std::to_string(error);
     return std::string(text) + " (" + name + ")";
+}
+
+bool exceeds_file_limit(std::uint64_t bytes) noexcept {
+    rlimit limit{};
+    return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+           bytes > limit.rlim_cur;
 }
 
 unique_fd above_stdio(unique_fd fd) {

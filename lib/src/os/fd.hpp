@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstdint>
 #include <string>
 #include <system_error>
 #include <unistd.h>
@@ -40,6 +41,10 @@ private:
 /// The same, numbered 3 or more: a program may have been started without stdin, stdout or stderr, and
 /// what a child gets must not take their places. Throws bulkhead::error.
 [[nodiscard]] unique_fd above_stdio(unique_fd fd);
+
+/// A file or shared memory of so many bytes is more than this process's limit (RLIMIT_FSIZE, "ulimit -f")
+/// allows: to make it would end the process, by SIGXFSZ.
+[[nodiscard]] bool exceeds_file_limit(std::uint64_t bytes) noexcept;
 
 /// "Too many open files (EMFILE)".
 [[nodiscard]] std::string errno_text(int error);

@@ -23,11 +23,15 @@ mapping::~mapping() {
 }
 
 unique_fd make_memfd(const char* what, std::size_t bytes) {
+    const auto refuse = [&](const std::string& why) {
+        throw error(std::string("bulkhead: cannot make shared memory of ") + std::to_string(bytes) +
+                    " bytes for " + what + ": " + why);
+    };
+    if (exceeds_file_limit(bytes)) refuse("the limit of file sizes (ulimit -f) is less");
     unique_fd fd(::memfd_create(what, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0 ||
         ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-        throw error(std::string("bulkhead: cannot make shared memory of ") + std::to_string(bytes) +
-                    " bytes for " + what + ": " + errno_text(errno));
+        refuse(errno_text(errno));
     }
     return above_stdio(std::move(fd));
 }

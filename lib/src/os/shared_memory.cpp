@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysinfo.h>
 
 namespace bulkhead::os {
 namespace {
@@ -36,19 +37,30 @@ struct mappable {
     std::string figures;
     if (::statvfs(shared_memory_directory, &space) == 0) {
         const auto block_bytes = static_cast<unsigned long long>(space.f_frsize);
-        figures = " of its " + std::to_string(space.f_blocks * block_bytes) + " bytes " +
-                  std::to_string(space.f_bavail * block_bytes) + " are free;";
+        figures = ", of whose " + std::to_string(space.f_blocks * block_bytes) + " bytes " +
+                  std::to_string(space.f_bavail * block_bytes) + " are free";
     }
     throw bulkhead::error("bulkhead: cannot create " + what + ": it needs " +
-                          std::to_string(bytes) + " bytes of " + shared_memory_directory +
-                          ", which is full:" + figures + " ask for less, or enlarge " +
-                          shared_memory_directory + " (docker: --shm-size)");
+                          std::to_string(bytes) + " bytes of " + shared_memory_directory + figures +
+                          ": ask for less, or enlarge " + shared_memory_directory +
+                          " (docker: --shm-size)");
 }
 
 off_t file_size(std::size_t bytes, const std::string& what) {
     const auto size = static_cast<off_t>(bytes);
     if (size < 0 || static_cast<std::size_t>(size) != bytes) fail("create", what, EFBIG);
+    if (exceeds_file_limit(bytes)) {
+        fail("create", what, EFBIG, "; it is more than the limit of file sizes (ulimit -f) allows");
+    }
     return size;
+}
+
+/// Pages are taken as they are touched; what there can never be is refused, as the kernel does for private
+/// memory (Documentation/mm/overcommit-accounting, mode 0: "obvious overcommits").
+std::uint64_t memory_and_swap_bytes() noexcept {
+    struct sysinfo about {};
+    if (::sysinfo(&about) != 0) return ~std::uint64_t{0};
+    return (std::uint64_t{about.totalram} + about.totalswap) * about.mem_unit;
 }
 
 }  // namespace
@@ -75,7 +87,13 @@ std::size_t shared_segment::size() const noexcept { return region_->get_size(); 
 
 shared_segment shared_segment::create_anonymous(std::size_t bytes, const std::string& what) {
     const off_t size = file_size(bytes, what);
-    unique_fd fd(::memfd_create("bulkhead", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (const auto there = memory_and_swap_bytes(); bytes > there) {
+        throw bulkhead::error("bulkhead: cannot create " + what + ": it needs " +
+                              std::to_string(bytes) + " bytes, and this machine has " +
+                              std::to_string(there) + " of memory and swap");
+    }
+    unique_fd fd =
+        above_stdio(unique_fd(::memfd_create("bulkhead", MFD_CLOEXEC | MFD_ALLOW_SEALING)));
     if (!fd) fail("create", what, errno);
     if (::ftruncate(fd.get(), size) != 0) fail("create", what, errno);
     if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
@@ -86,7 +104,8 @@ shared_segment shared_segment::create_anonymous(std::size_t bytes, const std::st
 
 shared_segment shared_segment::create_unpublished(std::size_t bytes, const std::string& what) {
     const off_t size = file_size(bytes, what);
-    unique_fd fd(::open(shared_memory_directory, O_TMPFILE | O_RDWR | O_CLOEXEC, owner_only));
+    unique_fd fd = above_stdio(
+        unique_fd(::open(shared_memory_directory, O_TMPFILE | O_RDWR | O_CLOEXEC, owner_only)));
     if (!fd) {
         const std::string place = std::string(" in ") + shared_memory_directory;
         if (errno == ENOENT || errno == ENOTDIR) {
@@ -118,7 +137,8 @@ bool shared_segment::publish(const std::string& path, const std::string& what) c
 std::optional<shared_segment> shared_segment::open(const std::string& path, std::size_t bytes_min,
                                                    const std::string& what) {
     // O_NONBLOCK: something other than a file must not make the open wait.
-    unique_fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+    unique_fd fd = above_stdio(
+        unique_fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)));
     if (fd) return adopt(std::move(fd), bytes_min, what);
     if (errno == ENOENT) return std::nullopt;
     fail("open", what + " (" + path + ")", errno,
@@ -138,7 +158,8 @@ shared_segment shared_segment::open_of_process(int pid, int fd, std::size_t byte
         throw bulkhead::error("bulkhead: " + what + " of process " + std::to_string(pid) +
                               " is not shared memory");
     }
-    unique_fd opened(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    unique_fd opened =
+        above_stdio(unique_fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)));
     if (!opened) fail("open", what + " of process " + std::to_string(pid), errno);
     const int seals = ::fcntl(opened.get(), F_GET_SEALS);
     if (must_be_sealed && (seals < 0 || (seals & F_SEAL_SHRINK) == 0)) {

@@ -136,7 +136,9 @@ acquired robust_mutex::done(int failure, const char* what) {
     }
     if (failure == EDEADLK) {
         throw usage_error(std::string("bulkhead: this thread has locked ") + what +
-                          " already; locking it again would wait for ever");
+                          " already (a loan, a borrowed message and an update lock it too); "
+                          "locking it again would "
+                          "wait for ever");
     }
     fail_damaged(what, os::errno_text(failure));
 }

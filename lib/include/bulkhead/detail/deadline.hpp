@@ -23,9 +23,18 @@ template <class Rep, class Period>
     return now + std::chrono::ceil<deadline::duration>(duration);
 }
 
+/// A time of any clock, unit and representation, as far as that clock's now is from it; never wraps around.
 template <class Clock, class Duration>
 [[nodiscard]] deadline deadline_at(const std::chrono::time_point<Clock, Duration>& when) {
-    return deadline_after(when - Clock::now());
+    // The difference of two times may not be representable in their unit.
+    using seconds = std::chrono::duration<double>;
+    const auto now = Clock::now();
+    const auto left_s = std::chrono::duration_cast<seconds>(when.time_since_epoch()).count() -
+                        std::chrono::duration_cast<seconds>(now.time_since_epoch()).count();
+    constexpr double centuries_s = 3e9;
+    if (left_s > centuries_s) return wait_for_ever;
+    if (left_s < -centuries_s) return wait_not_at_all;
+    return deadline_after(when - now);
 }
 
 }  // namespace bulkhead::detail

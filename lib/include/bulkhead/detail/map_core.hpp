@@ -40,6 +40,10 @@ private:
 
 class map_core {
 public:
+    // A move is a copy: what was moved from still names its object.
+    map_core(const map_core&) = default;
+    map_core& operator=(const map_core&) = default;
+
     static map_core make(std::optional<std::size_t> capacity_bytes, type_tag type);
     static map_core create(const std::string& name, std::optional<std::size_t> capacity_bytes,
                            type_tag type);

@@ -47,6 +47,10 @@ class queue_core {
 public:
     enum class received : std::uint8_t { message, nothing_yet, nothing_ever_more };
 
+    // A move is a copy: what was moved from still names its object.
+    queue_core(const queue_core&) = default;
+    queue_core& operator=(const queue_core&) = default;
+
     static queue_core make(std::optional<std::size_t> capacity_bytes, type_tag type);
     static queue_core create(const std::string& name, std::optional<std::size_t> capacity_bytes,
                              type_tag type);

@@ -28,6 +28,10 @@ public:
     /// Makes the elements in zeroed memory, before anybody else can see it.
     using maker = std::function<void(std::byte* elements)>;
 
+    // A move is a copy: what was moved from still names its object.
+    shared_core(const shared_core&) = default;
+    shared_core& operator=(const shared_core&) = default;
+
     static shared_core make(shared_kind kind, type_tag type, std::size_t count, const maker& fill);
     static shared_core create(shared_kind kind, const std::string& name, type_tag type,
                               std::size_t count, const maker& fill);

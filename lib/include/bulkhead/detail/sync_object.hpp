@@ -34,6 +34,9 @@ protected:
     using object = std::shared_ptr<ring::sync_object>;
 
     explicit sync_handle(object from) noexcept : object_(std::move(from)) {}
+    // A move is a copy: what was moved from still names its object.
+    sync_handle(const sync_handle&) = default;
+    sync_handle& operator=(const sync_handle&) = default;
 
     static object make(sync_kind kind, std::uint64_t parameter = 0);
     static object create(sync_kind kind, const std::string& name, std::uint64_t parameter = 0);
