@@ -32,6 +32,7 @@ public:
     void begin_item() override { std::abort(); }
     void item_failed() override { std::abort(); }
     bool end_item() override { std::abort(); }
+    [[noreturn]] void leave_fork() override { std::abort(); }
     flat_block& begin_flat(std::size_t, std::size_t) override { std::abort(); }
     bool flat_item_failed(std::size_t) override { std::abort(); }
 

@@ -69,6 +69,12 @@ BOOST_AUTO_TEST_CASE(lambdas_and_function_objects_run_in_a_worker) {
     BOOST_TEST(pool.submit([n = 0]() mutable { return ++n; }).get() == 1);
 }
 
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_lambda_of_any_number_of_arguments_is_asked_for_no_other, Pool,
+                              executors) {
+    Pool pool(1);
+    BOOST_TEST(pool.submit([](auto... x) { return (x + ...); }, 1, 2, 3).get() == 6);
+}
+
 BOOST_AUTO_TEST_CASE(closures_carry_trivially_copyable_captures) {
     process_pool pool(1);
     const int a = 3;

@@ -250,4 +250,29 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(many_threads_submit_and_wait_at_once, Pool, execut
     BOOST_TEST(right == 4000);
 }
 
+BOOST_AUTO_TEST_CASE_TEMPLATE(of_two_futures_of_one_task_the_first_get_takes_and_the_second_is_told,
+                              Pool, executors) {
+    Pool pool(1);
+    const auto check = [&](auto function) {
+        auto mine = pool.submit(function, 7);
+        std::promise<void> taken;
+        mine.on_done([&](auto its) {
+            try {
+                (void)its.get();
+            } catch (const std::invalid_argument&) {
+            }
+            taken.set_value();
+        });
+        taken.get_future().wait();
+        BOOST_TEST(mine.done());
+        BOOST_CHECK_EXCEPTION((void)mine.get(), usage_error, [](const usage_error& refused) {
+            return contains(refused.what(), "has been taken already");
+        });
+        BOOST_TEST(!mine.valid());
+    };
+    check(square);
+    check([](int x) { return std::string(static_cast<std::size_t>(x) * 1000, 'x'); });
+    check([](int x) -> int { throw std::invalid_argument(std::to_string(x)); });
+}
+
 BOOST_AUTO_TEST_SUITE_END()

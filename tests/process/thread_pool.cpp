@@ -1,4 +1,5 @@
 // The same interface in threads of this process.
+#include "support/program.hpp"
 #include "support/scene.hpp"
 
 #include <atomic>
@@ -169,6 +170,48 @@ BOOST_AUTO_TEST_CASE(a_pool_can_be_resized_and_runs_as_many_tasks_at_a_time) {
     BOOST_CHECK_THROW(pool.resize(4097), bulkhead::usage_error);
     pool.resize(0);
     BOOST_TEST(!pool.workers().empty());
+}
+
+BOOST_AUTO_TEST_CASE(tasks_of_tasks_find_the_threads_that_came_by_a_resize) {
+    bulkhead::thread_pool pool(1);
+    pool.resize(2);
+    auto outer = pool.submit([&] { return pool.submit(square, 3).get() + 1; });
+    BOOST_TEST(outer.get() == 10);
+    pool.resize(3);
+    auto deeper = pool.submit(
+        [&] { return pool.submit([&] { return pool.submit(square, 4).get() + 1; }).get() + 1; });
+    BOOST_TEST(deeper.get() == 18);
+}
+
+BOOST_AUTO_TEST_CASE(results_need_not_travel) {
+    struct reserved {
+        explicit reserved(int x) : value(std::make_shared<int>(x)) {}
+        std::shared_ptr<int> value;
+    };
+    bulkhead::thread_pool pool(2);
+    BOOST_TEST(*pool.submit([](int x) { return reserved(x); }, 5).get().value == 5);
+    BOOST_TEST(*pool.submit([] { return std::make_shared<int>(6); }).get() == 6);
+    static int seven = 7;
+    BOOST_TEST(pool.submit([] { return &seven; }).get() == &seven);
+}
+
+BOOST_AUTO_TEST_CASE(a_thread_that_cannot_be_started_is_an_error_and_no_wait) {
+    for (const char* what : {"thread_pool", "process_pool", "process"}) {
+        int failed = 0;
+        for (int count = 1; count != 16; ++count) {
+            program one(*this, "few_threads", {what, std::to_string(count)});
+            const auto status = one.wait();
+            BOOST_TEST(status.success(), what << " " << count << ": " << status.to_string());
+            const auto said = one.out();
+            if (said == "49") continue;
+            ++failed;
+            const auto kind = what == std::string("thread_pool")
+                                  ? "error: bulkhead: a thread cannot"
+                                  : "pool_broken: bulkhead: ";
+            BOOST_TEST(said.starts_with(kind), what << " " << count << ": " << said);
+        }
+        BOOST_TEST(failed != 0);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(tasks_are_neither_lost_nor_stuck_while_a_pool_is_resized) {

@@ -47,6 +47,19 @@ template <class T>
 [[nodiscard]] future_state* shared_state(const future<T>& of) noexcept {
     return of.state_.get();
 }
+
+/// Null for a T that does not travel: only a thread_pool can have such a result, and that is here as it is.
+template <class T>
+[[nodiscard]] constexpr future_state::result_reader reader_of() noexcept {
+    if constexpr (can_travel<T>) {
+        return [](decoder& in, void* out) {
+            static_cast<std::optional<T>*>(out)->emplace(in.read<T>());
+            in.expect_end();
+        };
+    } else {
+        return nullptr;
+    }
+}
 }  // namespace detail
 
 /// The handle of one task's result: of a process_pool or a thread_pool alike. Move-only. Each future
@@ -69,16 +82,12 @@ public:
     T get() {
         state("get").wait(std::nullopt);
         const detail::state_ptr taken = std::move(state_);
+        if (!taken->take_first()) detail::throw_taken_already();
         if constexpr (std::is_void_v<T>) {
             taken->take([](decoder& in, void*) { in.expect_end(); }, nullptr);
         } else {
             std::optional<T> value;
-            taken->take(
-                [](decoder& in, void* out) {
-                    static_cast<std::optional<T>*>(out)->emplace(in.read<T>());
-                    in.expect_end();
-                },
-                &value);
+            taken->take(detail::reader_of<T>(), &value);
             return std::move(*value);
         }
     }
@@ -95,16 +104,11 @@ public:
     template <class Clock, class Duration>
     wait_status wait_until(const std::chrono::time_point<Clock, Duration>& time) const {
         auto& shared = state("wait_until");
-        if constexpr (std::is_same_v<Clock, clock>) {
-            return wait_status(shared.wait(std::chrono::ceil<clock::duration>(time)));
-        } else {
-            // Another clock may be set while we wait: measure again until it says so.
-            while (true) {
-                const auto now = Clock::now();
-                const auto left = time > now ? time - now : decltype(time - now)::zero();
-                if (shared.wait(detail::deadline_after(left))) return wait_status(true);
-                if (Clock::now() >= time) return wait_status(false);
-            }
+        // Another clock may be set while we wait: measure again until it says so.
+        while (true) {
+            const auto until = detail::deadline_at(time);
+            if (shared.wait(until)) return wait_status(true);
+            if (until == detail::wait_not_at_all) return wait_status(false);
         }
     }
 
@@ -121,7 +125,7 @@ public:
     /// called by the executor's own thread, which serves nothing else meanwhile: be brief, and do not
     /// wait there for another future of that pool. An exception from it goes to the pool's on_event
     /// and harms nothing. `callback` takes nothing, or a future<T> of its own, which is done; then
-    /// whoever calls get() first takes the value.
+    /// whoever calls get() first takes the value, and the other is told by a usage_error.
     template <class Callback>
     void on_done(Callback callback) {
         auto& shared = state("on_done");

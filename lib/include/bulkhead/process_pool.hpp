@@ -52,6 +52,10 @@ auto submit_call(pool_core& core, when_full full, const task_options& options, F
 /// has started ends too, daemons included; when this process dies, the workers and all that they have
 /// started die with it. A small process, the keeper, sees to that while there are workers.
 ///
+/// Forks without exec. A process that a task forks is no worker: it ends, with a line on stderr, when it comes to
+/// the end of the task's function. A fork of this process has no pool: there the pool's members, and waits
+/// for and cancels of its futures that are not done, throw usage_error.
+///
 /// All members may be called from any thread. Tasks are handed out by priority, then in order.
 class process_pool {
 public:

@@ -46,6 +46,10 @@ public:
     /// Publishes what the item wrote; false when the task shall stop here and give what it has.
     [[nodiscard]] virtual bool end_item() = 0;
 
+    /// Ends this process, which is one that the task has forked: it shares with the worker what only that may
+    /// write. The members that tell of the function's return call it themselves.
+    [[noreturn]] virtual void leave_fork() = 0;
+
     /// For items of fixed sizes, in place of the three above: where their results go. Valid until the task ends.
     [[nodiscard]] virtual flat_block& begin_flat(std::size_t items, std::size_t bytes_each) = 0;
     /// The current exception is this item's outcome, still to be committed; false when the task shall stop
@@ -273,8 +277,10 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
                     [&](stored<P>&... value) {
                         if constexpr (std::is_void_v<result>) {
                             invoke(function.get(), context, value...);
+                            if (block.in_a_fork()) context.leave_fork();
                         } else {
                             auto&& value_out = invoke(function.get(), context, value...);
+                            if (block.in_a_fork()) context.leave_fork();
                             std::memcpy(block.values + i * sizeof(result),
                                         std::addressof(value_out), sizeof(result));
                         }
@@ -352,8 +358,9 @@ struct task_of {
         if constexpr (cut::takes_token) {
             return true;
         } else if constexpr (!signature<F>::known && ok) {
-            return !std::is_invocable_v<F&, std::decay_t<A>...> &&
-                   std::is_invocable_v<F&, std::stop_token, std::decay_t<A>...>;
+            // Not both: what is asked of a generic lambda compiles its body.
+            return std::conjunction_v<std::negation<std::is_invocable<F&, std::decay_t<A>...>>,
+                                      std::is_invocable<F&, std::stop_token, std::decay_t<A>...>>;
         } else {
             return false;
         }

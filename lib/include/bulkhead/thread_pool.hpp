@@ -41,10 +41,11 @@ auto submit_call(thread_core& core, when_full full, const task_options& options,
 ///
 /// All members may be called from any thread. Priorities, then order, as in process_pool; a
 /// task_options::timeout is refused (usage_error), since a thread cannot be killed; retries have
-/// nothing to apply to.
+/// nothing to apply to. In a fork of this process, which has none of the threads, members and futures
+/// throw usage_error as process_pool's do.
 class thread_pool {
 public:
-    /// Throws usage_error for impossible options.
+    /// Throws usage_error for impossible options, bulkhead::error when a thread cannot be started.
     explicit thread_pool(thread_pool_options options = {});
 
     template <std::integral Count>
@@ -133,7 +134,7 @@ public:
     void terminate();
 
     /// From now on at most this many tasks run at a time (1 to workers_max; 0: one per CPU); those that run
-    /// go on. Throws usage_error.
+    /// go on. Throws usage_error; bulkhead::error when a thread cannot be started, and the size stays.
     template <std::integral Count>
     void resize(Count workers) {
         resize_to(detail::checked_workers(workers));

@@ -13,9 +13,11 @@ const int registered = ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1
 
 }  // namespace
 
-unsigned fork_count() noexcept {
+unsigned fork_count() noexcept { return fork_counter().load(std::memory_order_relaxed); }
+
+const std::atomic<unsigned>& fork_counter() noexcept {
     (void)registered;
-    return forks.load(std::memory_order_relaxed);
+    return forks;
 }
 
 }  // namespace bulkhead::os

@@ -2,10 +2,14 @@
 // not ours.
 #pragma once
 
+#include <atomic>
+
 namespace bulkhead::os {
 
 /// How many forks without exec lie between this process and the program's start, as far as this
 /// library could see. An object that remembers it knows when it is used in a fork.
 [[nodiscard]] unsigned fork_count() noexcept;
+/// The same, for who looks often.
+[[nodiscard]] const std::atomic<unsigned>& fork_counter() noexcept;
 
 }  // namespace bulkhead::os

@@ -1,6 +1,8 @@
 // Starting processes with Boost.Process, on one thread.
 #include "os/launch.hpp"
 
+#include "os/own_thread.hpp"
+
 #include <bulkhead/error.hpp>
 
 #include <boost/process/v2/posix/default_launcher.hpp>
@@ -244,7 +246,9 @@ private:
         std::promise<outcome> result;
     };
 
-    spawner() { std::thread(&spawner::serve, this).detach(); }
+    spawner() {
+        start_thread([this] { serve(); }).detach();
+    }
 
     [[noreturn]] void serve() {
         // A handler of the program's is none of this thread's business.
@@ -288,7 +292,13 @@ void launched::let_it_run() noexcept {
 
 void launched::kill_and_reap() noexcept { kill_unreaped(pid); }
 
-launched launch(const launch_request& request) { return spawner::instance().run(request); }
+launched launch(const launch_request& request) {
+    try {
+        return spawner::instance().run(request);
+    } catch (const thread_failure& cause) {
+        throw pool_broken(cause.what());
+    }
+}
 
 std::string fd_list(const std::vector<int>& fds) {
     std::string text;

@@ -74,6 +74,7 @@ std::pair<std::vector<std::size_t>, std::vector<std::size_t>> wait_for_states(
             if (!state->wait(until == wait_for_ever ? std::nullopt : std::optional(until))) break;
         }
     } else if (!holds() && until != wait_not_at_all) {
+        for (const auto* state : states) state->check_process();
         const auto watch = completion_watch::over(states);
         while (!holds() && watch->next(until)) {
         }
@@ -96,7 +97,8 @@ void check_valid(const std::vector<future_state*>& states) {
 
 void throw_wait_timeout(std::size_t pending) {
     throw wait_timeout("bulkhead: " + std::to_string(pending) +
-                       " of the futures were not done in time");
+                       (pending == 1 ? " of the futures was" : " of the futures were") +
+                       " not done in time");
 }
 
 }  // namespace bulkhead::detail

@@ -58,6 +58,7 @@ future_state::~future_state() {
 bool future_state::wait(std::optional<clock::time_point> deadline) {
     std::uint32_t word = word_.load(std::memory_order_acquire);
     if ((word & done_bit) != 0) return true;
+    check_process();
     if (!deadline || *deadline > clock::now() + help_time_min) {
         help();
         word = word_.load(std::memory_order_acquire);
@@ -138,9 +139,16 @@ state_ptr make_failed_state(std::exception_ptr error) {
 }
 
 void throw_no_state(const char* member) {
-    throw usage_error(std::string("bulkhead: ") + member +
-                      "() on a future that holds no result to come: it was moved from, or get() "
-                      "has taken the result already");
+    throw usage_error(
+        std::string("bulkhead: ") + member +
+        "() on a future that holds no result to come: it is a default-constructed one, "
+        "was moved from, or get() has taken the result already");
+}
+
+void throw_taken_already() {
+    throw usage_error(
+        "bulkhead: get() on a future whose result has been taken already: by the future of a "
+        "callback of on_done()");
 }
 
 }  // namespace bulkhead::detail

@@ -38,6 +38,11 @@ bool local_state::may_be_retried() const noexcept {
     return retries_left_ > 0 && there != nullptr && there->retry_on;
 }
 
+void local_state::check_process() const {
+    if (done()) return;
+    if (const auto core = core_.lock()) core->check_process();
+}
+
 bool local_state::running() const { return step_.load() == step::running; }
 
 bool local_state::failed() const { return done() && !was_cancelled_.load() && error_ != nullptr; }
@@ -50,7 +55,7 @@ bool local_state::cancel() {
 }
 
 void local_state::abandon() {
-    if (const auto core = core_.lock()) core->abandon(*this);
+    if (const auto core = core_.lock(); core && !core->in_a_fork()) core->abandon(*this);
 }
 
 void local_state::take(result_reader, void* out) {

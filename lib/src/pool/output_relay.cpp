@@ -166,14 +166,20 @@ std::string worker_streams::stderr_tail() const {
 output_relay::output_relay(output_policy policy) : policy_(std::move(policy)) {
     // Makes the context's descriptors now: a lack of them is told by the pool's constructor.
     const boost::asio::posix::stream_descriptor reactor(io_);
-    reader_ = std::thread([this] {
+    reader_ = os::start_thread([this] {
         os::block_signals();
         io_.run();
     });
-    deliverer_ = std::thread([this] {
-        os::block_signals();
-        deliver();
-    });
+    try {
+        deliverer_ = os::start_thread([this] {
+            os::block_signals();
+            deliver();
+        });
+    } catch (...) {
+        io_.stop();
+        reader_.join();
+        throw;
+    }
 }
 
 output_relay::~output_relay() {

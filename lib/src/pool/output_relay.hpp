@@ -69,7 +69,7 @@ private:
 
 class output_relay {
 public:
-    /// Throws bulkhead::error.
+    /// Throws os::thread_failure, boost::system::system_error.
     explicit output_relay(output_policy policy);
     output_relay(const output_relay&) = delete;
     output_relay& operator=(const output_relay&) = delete;

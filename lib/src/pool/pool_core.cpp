@@ -1,6 +1,7 @@
 // What callers of a process_pool do: submit, cancel, close, wait, look.
 #include "pool/pool_core.hpp"
 
+#include "os/own_thread.hpp"
 #include "os/procfs.hpp"
 
 #include <bulkhead/init.hpp>
@@ -93,7 +94,7 @@ pool_core::~pool_core() = default;
 void pool_core::start() {
     std::promise<std::string> first;
     auto failure = first.get_future();
-    loop_ = std::thread([this, &first] {
+    loop_ = os::start_thread([this, &first] {
         loop_id_.store(std::this_thread::get_id());
         start_worker(0);
         oom_kills_seen_ = os::oom_kills();  // files are read while the worker loads
@@ -123,22 +124,24 @@ bool pool_core::on_loop_thread() const noexcept {
     return loop_id_.load() == std::this_thread::get_id();
 }
 
+void pool_core::check_process() const {
+    if (!in_a_fork()) return;
+    throw usage_error(
+        "bulkhead: a process_pool, or a future of one, was used in a fork of the process that made "
+        "it: "
+        "make the pool after the fork");
+}
+
 void pool_core::check_open() const {
-    if (in_a_fork()) {
-        throw usage_error(
-            "bulkhead: a process_pool was used in a fork of the process that made it: make the "
-            "pool "
-            "after the fork");
-    }
     if (broken_) throw pool_broken(*broken_);
     if (closed_) {
-        throw pool_closed(
-            "bulkhead: the pool has been closed: it takes no more tasks, and no other size");
+        throw pool_closed("bulkhead: the pool has been closed: it takes no more tasks");
     }
 }
 
 state_ptr pool_core::submit(const submission& what, const task_options& options,
                             task_encoder& arguments, when_full full) {
+    check_process();
     if (options.retries < 0 || options.timeout.count() < 0) {
         throw usage_error("bulkhead: a task's retries and timeout cannot be negative");
     }
@@ -186,6 +189,7 @@ bool pool_core::cancel(remote_task& task) {
 }
 
 bool pool_core::request_cancel(remote_task& task) {
+    check_process();
     lock held(mutex_);
     if (task.step == fsm::task_step::handed) (void)take_back(task);
     if (task.step == fsm::task_step::waiting) {
@@ -263,6 +267,7 @@ void pool_core::join() {
 }
 
 void pool_core::watch_idle(std::shared_ptr<idle_watch> watch) {
+    check_process();
     lock held(mutex_);
     idle_watches_.push_back(std::move(watch));
     wake_waiters(held);

@@ -78,6 +78,8 @@ public:
     }
     /// This process is a fork of the pool's: its threads and workers are not here.
     [[nodiscard]] bool in_a_fork() const noexcept { return os::fork_count() != forks_; }
+    /// Throws usage_error in a fork: the loop thread, and whoever had a lock, are not there.
+    void check_process() const;
 
 private:
     using worker_index = fsm::worker_index;

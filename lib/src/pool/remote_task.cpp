@@ -70,7 +70,12 @@ void remote_task::tell_progress(const task_progress& said,
 bool remote_task::running() const {
     if (done()) return false;
     const auto core = core_.lock();
-    return core && core->is_running(*this);
+    return core && !core->in_a_fork() && core->is_running(*this);
+}
+
+void remote_task::check_process() const {
+    if (done()) return;
+    if (const auto core = core_.lock()) core->check_process();
 }
 
 void remote_task::help() {
@@ -90,7 +95,7 @@ void remote_task::request_cancel() {
 
 void remote_task::abandon() {
     if (done()) return;
-    if (const auto core = core_.lock()) core->abandon(*this);
+    if (const auto core = core_.lock(); core && !core->in_a_fork()) core->abandon(*this);
 }
 
 void remote_task::take(result_reader read, void* out) {

@@ -40,6 +40,7 @@ public:
         return done() && (outcome_ == outcome::exception || outcome_ == outcome::failed);
     }
     void help() override;
+    void check_process() const override;
     [[nodiscard]] task_progress progress() const override;
     void on_progress(progress_callback&& callback_function) override;
     bool cancel() override;

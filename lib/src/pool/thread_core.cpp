@@ -2,6 +2,7 @@
 #include "pool/thread_core.hpp"
 
 #include "channel/control.hpp"
+#include "os/own_thread.hpp"
 #include "os/procfs.hpp"
 #include "os/spin.hpp"
 #include "pool/exception_travel.hpp"
@@ -52,8 +53,27 @@ thread_pool_options checked(thread_pool_options options) {
 thread_core::thread_core(thread_pool_options options)
     : options_(checked(std::move(options))),
       threads_(checked_threads(options_.workers)),
-      threads_made_(threads_),
-      threads_pool_(threads_) {}
+      threads_pool_(0) {
+    try {
+        attach_threads(threads_);
+    } catch (...) {
+        end_threads();
+        throw;
+    }
+}
+
+void thread_core::attach_threads(std::size_t wanted) {
+    threads_there_.reserve(wanted);
+    while (threads_there_.size() < wanted) {
+        threads_there_.push_back(os::start_thread([this] { threads_pool_.attach(); }));
+    }
+}
+
+void thread_core::end_threads() {
+    threads_pool_.stop();
+    for (auto& thread : threads_there_) thread.join();
+    threads_there_.clear();
+}
 
 /// What the thread's task reports, to that task.
 class thread_core::task_sink final : public progress_sink {
@@ -64,13 +84,22 @@ public:
     local_state* task = nullptr;
 };
 
+void thread_core::check_process() const {
+    if (!in_a_fork()) return;
+    throw usage_error(
+        "bulkhead: a thread_pool, or a future of one, was used in a fork of the process that made "
+        "it: make "
+        "the pool after the fork");
+}
+
 void thread_core::check_open() const {
     if (closed_) {
-        throw pool_closed("bulkhead: a task was submitted to a pool that has been closed");
+        throw pool_closed("bulkhead: the pool has been closed: it takes no more tasks");
     }
 }
 
 state_ptr thread_core::submit(const task_options& options, when_full full, task_maker make) {
+    check_process();
     if (options.timeout.count() != 0) {
         throw usage_error(
             "bulkhead: a thread_pool cannot keep a task's timeout, since a thread cannot be "
@@ -183,7 +212,7 @@ state_ptr thread_core::next(thread_record& me, std::vector<state_ptr>& skipped) 
     state_ptr state;
     if (turns_ <= threads_) state = take_best(skipped);
     if (!state) {
-        --turns_;
+        if (--turns_ == 0) idle_.notify_all();
         return {};
     }
     auto& task = static_cast<local_state&>(*state);
@@ -282,10 +311,7 @@ void thread_core::resize(std::int64_t workers) {
     // Not finish()'s: a task may resize its pool while another thread waits for the task's end.
     const std::lock_guard once(resize_mutex_);
     // A thread of Asio's pool cannot be told to end: those that are too many have nothing to do.
-    while (threads_made_ < wanted) {
-        attached_.emplace_back([this] { threads_pool_.attach(); });
-        ++threads_made_;
-    }
+    if (!ended_) attach_threads(wanted);
     {
         const lock held(mutex_);
         threads_ = wanted;
@@ -334,6 +360,7 @@ void thread_core::mark_cancelled(local_state& task) {
 }
 
 bool thread_core::cancel(local_state& state) {
+    check_process();
     std::vector<state_ptr> freed_later;
     {
         lock held(mutex_);
@@ -384,6 +411,7 @@ void thread_core::join() {
 }
 
 void thread_core::watch_idle(std::shared_ptr<idle_watch> watch) {
+    check_process();
     lock held(mutex_);
     idle_watches_.push_back(std::move(watch));
     tell_if_idle(held);
@@ -435,14 +463,14 @@ void thread_core::finish() {
     if (finished_) return;
     close();
     join();
-    threads_pool_.join();
-    std::vector<std::thread> attached;
     {
-        const std::lock_guard no_more(resize_mutex_);
-        attached.swap(attached_);
-        threads_made_ = workers_max;
+        // A turn that were left in Asio's pool would keep this object, and so itself.
+        lock held(mutex_);
+        idle_.wait(held, [&] { return turns_ == 0; });
     }
-    for (auto& thread : attached) thread.join();
+    const std::lock_guard no_more(resize_mutex_);
+    ended_ = true;
+    end_threads();
     finished_ = true;
 }
 

@@ -2,6 +2,7 @@
 // thread is called by one posted turn, and then takes task after task until none waits.
 #pragma once
 
+#include "os/fork_count.hpp"
 #include "pool/observer.hpp"
 
 #include <bulkhead/detail/local_state.hpp>
@@ -25,7 +26,7 @@ namespace bulkhead::detail {
 
 class thread_core : public std::enable_shared_from_this<thread_core> {
 public:
-    /// Throws usage_error.
+    /// Throws usage_error, os::thread_failure.
     explicit thread_core(thread_pool_options options);
 
     state_ptr submit(const task_options& options, when_full full, task_maker make);
@@ -45,8 +46,12 @@ public:
     /// close(), join(), and the threads end. Once.
     void finish();
 
-    /// From now on at most so many tasks run at a time. Throws usage_error.
+    /// From now on at most so many tasks run at a time. Throws usage_error, os::thread_failure.
     void resize(std::int64_t workers);
+
+    [[nodiscard]] bool in_a_fork() const noexcept { return os::fork_count() != forks_; }
+    /// Throws usage_error in a fork, where the threads are not.
+    void check_process() const;
 
     [[nodiscard]] std::vector<worker_info> workers() const;
     [[nodiscard]] pool_stats stats() const;
@@ -87,11 +92,14 @@ private:
         return queued_ + running_ >= threads_ + options_.backlog_max;
     }
     [[nodiscard]] bool on_own_thread() const;
+    void attach_threads(std::size_t wanted);
+    void end_threads();
     /// So many tasks are told to their futures.
     void resolved(std::size_t count);
     void tell_if_idle(lock& held);
 
     thread_pool_options options_;
+    const unsigned forks_ = os::fork_count();
 
     mutable std::mutex mutex_;
     std::size_t threads_;      // that may run tasks; there may be more
@@ -113,10 +121,13 @@ private:
 
     std::mutex finish_mutex_;
     bool finished_ = false;
-    std::mutex resize_mutex_;                // before mutex_
-    std::size_t threads_made_;               // of resize_mutex_, and so is attached_
-    boost::asio::thread_pool threads_pool_;  // behind the rest, which its threads use
-    std::vector<std::thread> attached_;      // that came by resize()
+    std::mutex resize_mutex_;  // before mutex_
+    bool ended_ = false;       // of resize_mutex_, and so is threads_there_
+    /// Behind the rest, which its threads use. It makes none itself: its constructor would wait for ever for
+    /// those that it has made when it cannot make another; and made with one, it would let what that one
+    /// posts wait for that one, whoever else is attached.
+    boost::asio::thread_pool threads_pool_;
+    std::vector<std::thread> threads_there_;
 };
 
 }  // namespace bulkhead::detail

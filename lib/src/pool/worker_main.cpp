@@ -3,6 +3,8 @@
 
 #include "channel/worker_port.hpp"
 #include "os/crash_report.hpp"
+#include "os/fork_count.hpp"
+#include "os/own_thread.hpp"
 #include "os/procfs.hpp"
 #include "pool/chunk_record.hpp"
 #include "pool/exception_travel.hpp"
@@ -15,6 +17,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <iostream>
 #include <malloc.h>
@@ -37,7 +40,7 @@ public:
     static constexpr std::chrono::milliseconds look_every{5};
 
     explicit stop_watcher(const worker_port& port) : port_(port) {
-        std::thread([this] { run(); }).detach();  // ends with the process
+        os::start_thread([this] { run(); }).detach();  // ends with the process
     }
 
     std::stop_token watch(std::uint64_t ticket) {
@@ -120,6 +123,8 @@ public:
         committed_bytes_ = sizeof(chunk_header);
         flat_ = {};
         flat_.timed = timed_ = task.timed != 0;
+        flat_.forks = &os::fork_counter();
+        flat_.own_forks = own_forks_;
         sent_ = false;
         result_kind kind = task.chunk != 0 ? result_kind::items : result_kind::value;
         try {
@@ -128,11 +133,13 @@ public:
             if (task.chunk != 0) block_ = port_.begin_chunk();
             entry(in, out_, *this);
         } catch (...) {
+            end_if_forked();
             port_.drop_chunk();
             kind = result_kind::exception;
             out_.clear();
             encode_current_exception(out_);
         }
+        end_if_forked();
         if (watcher_) watcher_->done();
         keep_results();
         flush_output();
@@ -149,7 +156,10 @@ public:
         }
     }
 
-    void enter(task_phase phase) override { port_.enter(phase); }
+    void enter(task_phase phase) override {
+        end_if_forked();
+        port_.enter(phase);
+    }
 
     void report(task_progress now) noexcept override {
         const std::lock_guard one_at_a_time(reporting_);
@@ -169,6 +179,7 @@ public:
     }
 
     void item_failed() override {
+        end_if_forked();
         out_.clear();
         encode_current_exception(out_);
         threw_ = true;
@@ -189,6 +200,16 @@ public:
         committed_bytes_ += needed;
         port_.commit_items(++committed_items_, committed_bytes_);
         return !port_.abandoned();
+    }
+
+    [[noreturn]] void leave_fork() override {
+        flush_output();
+        (void)std::fprintf(
+            stderr,
+            "bulkhead: process %d, which a task has forked, came to the end of the task's "
+            "function and ends here; let such a process end by _exit() or exec()\n",
+            static_cast<int>(::getpid()));
+        ::_exit(EXIT_FAILURE);
     }
 
     flat_block& begin_flat(std::size_t items, std::size_t bytes_each) override {
@@ -235,6 +256,10 @@ public:
 
 private:
     static constexpr std::size_t header_bytes = sizeof(chunk_header);
+
+    void end_if_forked() {
+        if (os::fork_count() != own_forks_) leave_fork();
+    }
 
     /// Gives a chunk whose block is full: what is in the block and this last item are all there is for now.
     template <class Record>
@@ -305,6 +330,7 @@ private:
     }
 
     worker_port& port_;
+    const unsigned own_forks_ = os::fork_count();
     task_encoder out_{&port_};
     task_encoder assembled_;
     std::span<std::byte> block_;

@@ -10,6 +10,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ public:
     void begin_item() override {}
     void item_failed() override {}
     bool end_item() override { return true; }
+    [[noreturn]] void leave_fork() override { std::terminate(); }
     flat_block& begin_flat(std::size_t, std::size_t) override { return nothing_; }
     bool flat_item_failed(std::size_t) override { return false; }
 

@@ -47,7 +47,7 @@ void queue_line::start_thread(lock& held) {
         has_thread_ = false;
     }
     try {
-        std::thread([self = shared_from_this()] { self->serve(); }).detach();
+        os::start_thread([self = shared_from_this()] { self->serve(); }).detach();
         has_thread_ = true;
         forks_ = os::fork_count();
     } catch (...) {

@@ -64,6 +64,13 @@ struct flat_block {
     std::atomic<std::uint64_t>* done = nullptr;
     const std::atomic<std::uint64_t>* abandoned = nullptr;
     std::uint64_t ticket = 0;
+    const std::atomic<unsigned>* forks = nullptr;
+    unsigned own_forks = 0;
+
+    /// This is not the worker, but a process that the function has forked.
+    [[nodiscard]] bool in_a_fork() const noexcept {
+        return forks->load(std::memory_order_relaxed) != own_forks;
+    }
 
     /// The first `count` items have their outcome; false when the chunk shall end here.
     [[nodiscard]] bool commit(std::size_t count) noexcept {

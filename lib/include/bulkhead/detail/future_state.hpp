@@ -54,8 +54,13 @@ public:
     /// Nobody wants the result any more: a task that has not started is dropped, one made of several
     /// items stops after the item it is at.
     virtual void abandon() = 0;
-    /// Moves the value out, or throws what the task ended with. Once, when done().
+    /// Moves the value out, or throws what the task ended with. Once, when done(). `read` is not called for
+    /// a result that is here as it is.
     virtual void take(result_reader read, void* out) = 0;
+    /// Whether the caller is the first of those, and may. When done().
+    [[nodiscard]] bool take_first() noexcept {
+        return (word_.fetch_or(taken_bit, std::memory_order_relaxed) & taken_bit) == 0;
+    }
 
     /// For a task made of several items, once take() gave those that finished: why the next one did
     /// not (nullptr: nothing was wrong with it).
@@ -73,9 +78,11 @@ public:
     /// See future::on_progress.
     virtual void on_progress(progress_callback&&) {}
 
-    /// Waits until done; false when the deadline passed first.
+    /// Waits until done; false when the deadline passed first. Throws usage_error as check_process().
     bool wait(std::optional<clock::time_point> deadline);
     void on_done(std::function<void()> callback_function);
+    /// Throws usage_error where what is not done() will never be: in a fork of the process that has the pool.
+    virtual void check_process() const {}
 
 protected:
     /// Publishes the outcome: wakes the waiters, runs the callbacks.
@@ -102,6 +109,7 @@ private:
 
     static constexpr std::uint32_t done_bit = 1;
     static constexpr std::uint32_t waiters_bit = 2;
+    static constexpr std::uint32_t taken_bit = 4;
 
     std::atomic<std::uint32_t> word_{0};
     std::atomic<std::uint32_t> references_{1};
@@ -139,5 +147,6 @@ private:
 [[nodiscard]] state_ptr make_failed_state(std::exception_ptr error);
 
 [[noreturn]] void throw_no_state(const char* member);
+[[noreturn]] void throw_taken_already();
 
 }  // namespace bulkhead::detail

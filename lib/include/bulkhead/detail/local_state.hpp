@@ -37,6 +37,7 @@ public:
     bool cancel() override;
     void request_cancel() override { (void)cancel(); }
     void abandon() override;
+    void check_process() const override;
     void take(result_reader read, void* out) final;
     [[nodiscard]] task_progress progress() const final;
     void on_progress(progress_callback&& callback_function) final;
@@ -98,7 +99,8 @@ private:
 template <class F, class... A>
 class local_task final : public local_state {
     static constexpr bool takes_token =
-        !std::is_invocable_v<F&, A...> && std::is_invocable_v<F&, std::stop_token, A...>;
+        std::conjunction_v<std::negation<std::is_invocable<F&, A...>>,
+                           std::is_invocable<F&, std::stop_token, A...>>;
     static_assert(takes_token || std::is_invocable_v<F&, A...>,
                   "bulkhead: the callable does not accept these arguments (a thread_pool passes "
                   "copies of them, as rvalues; use std::ref for a reference)");

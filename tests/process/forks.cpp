@@ -1,0 +1,117 @@
+// Forks without exec: of a task, whose child is no worker, and of the program, whose child has no pool.
+#include "support/program.hpp"
+#include "support/scene.hpp"
+
+#include <cstdio>
+#include <mutex>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <sys/wait.h>
+#include <vector>
+
+namespace {
+
+using namespace test;
+using bulkhead::future;
+using bulkhead::process_pool;
+
+/// Both come to the end of the function.
+int fork_and_return(int x) {
+    const pid_t child = ::fork();
+    if (child == 0) return -1;
+    ::waitpid(child, nullptr, 0);
+    return x * x;
+}
+std::string fork_and_return_text(int x) { return std::to_string(fork_and_return(x)); }
+void fork_and_return_nothing(int x) { (void)fork_and_return(x); }
+int fork_and_throw(int x) {
+    const pid_t child = ::fork();
+    if (child == 0) throw std::runtime_error("exec failed");
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) ? x * x : -2;
+}
+/// The child is late: the worker is at later tasks by then.
+int fork_and_go_on(int x) {
+    if (::fork() == 0) {
+        ::usleep(static_cast<useconds_t>(x % 7) * 1000);
+        return -1;
+    }
+    return x * x;
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(forks, scene)
+
+BOOST_AUTO_TEST_CASE(a_process_that_a_task_forked_and_that_returns_from_it_is_no_second_worker) {
+    process_pool pool({.workers = 2, .worker_output = bulkhead::discard});
+    std::vector<future<int>> all;
+    for (int i = 0; i != 200; ++i) {
+        all.push_back(i % 10 == 0   ? pool.submit(fork_and_return, i)
+                      : i % 10 == 1 ? pool.submit(fork_and_throw, i)
+                      : i % 10 == 2 ? pool.submit(fork_and_go_on, i)
+                                    : pool.submit(square, i));
+    }
+    for (int i = 0; i != 200; ++i) BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
+    BOOST_TEST(pool.submit(fork_and_return_text, 7).get() == "49");
+    pool.submit(fork_and_return_nothing, 7).get();
+    BOOST_TEST(pool.stats().crashed == 0U);
+    BOOST_TEST(pool.stats().restarts == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(nor_is_one_that_an_item_of_a_map_forked) {
+    process_pool pool({.workers = 2, .worker_output = bulkhead::discard});
+    const auto input = std::views::iota(0, 60);
+    const auto check = [&](auto function) {
+        int i = 0;
+        for (const int y : pool.map(bulkhead::map_options{.chunk_size = 10}, function, input)) {
+            BOOST_TEST(y == i * i);
+            ++i;
+        }
+        BOOST_TEST(i == 60);
+    };
+    check(fork_and_return);
+    check(fork_and_throw);
+    check(fork_and_go_on);
+    int i = 0;
+    for (const auto& text :
+         pool.map(bulkhead::map_options{.chunk_size = 10}, fork_and_return_text, input)) {
+        BOOST_TEST(text == std::to_string(i * i));
+        ++i;
+    }
+    BOOST_TEST(pool.stats().crashed == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(it_says_so_and_what_it_had_printed) {
+    std::mutex mutex;
+    std::string said;
+    {
+        process_pool pool({.workers = 1, .worker_output = [&](const bulkhead::output_line& line) {
+                               const std::lock_guard held(mutex);
+                               said += line.text + '\n';
+                           }});
+        pool.submit([] {
+                if (const pid_t child = ::fork(); child == 0) {
+                    std::puts("the child's");
+                } else {
+                    ::waitpid(child, nullptr, 0);
+                }
+            })
+            .get();
+    }
+    BOOST_TEST(contains(said, "the child's"), said);
+    BOOST_TEST(contains(said, "which a task has forked, came to the end of the task's function"),
+               said);
+}
+
+BOOST_AUTO_TEST_CASE(a_fork_of_the_program_is_told_that_the_pools_are_not_its_own) {
+    for (const char* what : {"process_pool", "thread_pool"}) {
+        program one(*this, "forked_program", {what});
+        BOOST_TEST(one.wait().success(), what << ": " << one.err());
+        BOOST_TEST(one.out() == "49 49", what << ": " << one.out());
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
