@@ -123,7 +123,7 @@ public:
         committed_bytes_ = sizeof(chunk_header);
         flat_ = {};
         flat_.timed = timed_ = task.timed != 0;
-        flat_.forks = &os::fork_counter();
+        flat_.forks = &forks_;
         flat_.own_forks = own_forks_;
         sent_ = false;
         result_kind kind = task.chunk != 0 ? result_kind::items : result_kind::value;
@@ -258,7 +258,7 @@ private:
     static constexpr std::size_t header_bytes = sizeof(chunk_header);
 
     void end_if_forked() {
-        if (os::fork_count() != own_forks_) leave_fork();
+        if (forks_.load(std::memory_order_relaxed) != own_forks_) leave_fork();
     }
 
     /// Gives a chunk whose block is full: what is in the block and this last item are all there is for now.
@@ -330,7 +330,8 @@ private:
     }
 
     worker_port& port_;
-    const unsigned own_forks_ = os::fork_count();
+    const std::atomic<unsigned>& forks_ = os::fork_counter();
+    const unsigned own_forks_ = forks_.load();
     task_encoder out_{&port_};
     task_encoder assembled_;
     std::span<std::byte> block_;
