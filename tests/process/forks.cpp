@@ -84,6 +84,28 @@ BOOST_AUTO_TEST_CASE(nor_is_one_that_an_item_of_a_map_forked) {
     BOOST_TEST(pool.stats().crashed == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(nor_is_one_that_a_task_of_a_thread_pool_forked_a_second_pool) {
+    program one(*this, "forked_program", {"forking_task"});
+    BOOST_TEST(one.wait().success(), one.err());
+    BOOST_TEST(one.out() == "49 49 1", one.out());
+    BOOST_TEST(contains(one.err(), "which a task has forked"), one.err());
+}
+
+BOOST_AUTO_TEST_CASE(what_it_reports_is_not_the_tasks_progress) {
+    process_pool pool({.workers = 1, .worker_output = bulkhead::discard});
+    auto task = pool.submit([] {
+        bulkhead::report_progress(1, 10);
+        const pid_t child = ::fork();
+        if (child == 0) {
+            bulkhead::report_progress(9, 10);
+            ::_exit(0);
+        }
+        ::waitpid(child, nullptr, 0);
+    });
+    task.wait();
+    BOOST_TEST(task.progress().done == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(it_says_so_and_what_it_had_printed) {
     std::mutex mutex;
     std::string said;

@@ -3,6 +3,7 @@
 #include "support/scene.hpp"
 
 #include <atomic>
+#include <future>
 #include <memory>
 #include <set>
 #include <stop_token>
@@ -191,6 +192,17 @@ BOOST_AUTO_TEST_CASE(results_need_not_travel) {
     bulkhead::thread_pool pool(2);
     BOOST_TEST(*pool.submit([](int x) { return reserved(x); }, 5).get().value == 5);
     BOOST_TEST(*pool.submit([] { return std::make_shared<int>(6); }).get() == 6);
+    struct base {
+        virtual ~base() = default;
+        [[nodiscard]] virtual int value() const = 0;
+    };
+    struct derived final : base {
+        [[nodiscard]] int value() const override { return 8; }
+    };
+    BOOST_TEST(pool.submit([]() -> std::unique_ptr<base> { return std::make_unique<derived>(); })
+                   .get()
+                   ->value() == 8);
+    BOOST_TEST(pool.submit([] { return std::vector<std::promise<int>>(3); }).get().size() == 3U);
     static int seven = 7;
     BOOST_TEST(pool.submit([] { return &seven; }).get() == &seven);
 }

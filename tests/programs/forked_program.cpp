@@ -1,7 +1,8 @@
-// forked_program process_pool|thread_pool: forks while a task of its pool runs. The child tries whatever there is
+// forked_program forking_task: see fork_in_a_task(). forked_program process_pool|thread_pool: forks while a task of its pool runs. The child tries whatever there is
 // to try; each must be a usage_error. Then the parent's tasks must be as they were.
 #include <bulkhead/bulkhead.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
@@ -33,6 +34,16 @@ int child(Pool& pool, bulkhead::future<int>& pending, bulkhead::future<int>& don
         {"wait for all", [&] { (void)bulkhead::wait(std::vector{&pending}); }},
         {"wait for one",
          [&] { (void)bulkhead::wait(std::vector{&pending}, bulkhead::wait_for_first); }},
+        {"as_completed",
+         [&] {
+             std::vector all{&pending};
+             for (auto& one : bulkhead::as_completed(all)) (void)one;
+         }},
+        {"map",
+         [&] {
+             (void)*pool.map(square, std::vector{1, 2}).begin();
+         }},
+        {"on_progress", [&] { pending.on_progress([](const bulkhead::task_progress&) {}); }},
         {"join", [&] { pool.join(); }},
         {"close", [&] { pool.close(); }},
         {"resize", [&] { pool.resize(3); }},
@@ -56,6 +67,8 @@ int child(Pool& pool, bulkhead::future<int>& pending, bulkhead::future<int>& don
             ++wrong;
         }
     }
+    (void)pending.progress();
+    if (done.cancel()) ++wrong;
     if (done.get() != 49) ++wrong;  // it is in this process too
     return wrong;
 }
@@ -79,11 +92,29 @@ int run() {
     return status == 0 ? 0 : 1;
 }
 
+/// A task of a thread_pool forks, and child and parent both come to its end.
+int fork_in_a_task() {
+    bulkhead::thread_pool pool(1);
+    std::atomic<int> called{0};
+    auto forking = pool.submit([] {
+        const pid_t child = ::fork();
+        if (child != 0) ::waitpid(child, nullptr, 0);
+        return 49;
+    });
+    forking.on_done([&] { ++called; });
+    auto behind = pool.submit(square, 7);
+    std::cout << forking.get() << ' ' << behind.get() << ' ';
+    pool.join();
+    std::cout << called;
+    return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     bulkhead::init(argc, argv);
     if (argc != 2) return 2;
+    if (argv[1] == std::string("forking_task")) return fork_in_a_task();
     return argv[1] == std::string("process_pool") ? run<bulkhead::process_pool>()
                                                   : run<bulkhead::thread_pool>();
 }

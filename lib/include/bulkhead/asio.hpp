@@ -156,7 +156,14 @@ struct initiate_join {
         using operation = join_operation<std::decay_t<Handler>, Core>;
         begin_operation<operation>(
             std::forward<Handler>(handler),
-            [&](const std::shared_ptr<operation>& one) { watch_idle(*core, one); }, core);
+            [&](const std::shared_ptr<operation>& one) {
+                try {
+                    watch_idle(*core, one);
+                } catch (...) {
+                    one->complete(std::current_exception());
+                }
+            },
+            core);
     }
 };
 

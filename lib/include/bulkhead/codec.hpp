@@ -172,7 +172,7 @@ T read_trivial(decoder& in) {
     // Through a buffer: T need not be default constructible.
     alignas(T) std::byte buffer[sizeof(T)];
     in.read_bytes(buffer, sizeof(T));
-    return *std::launder(reinterpret_cast<T*>(buffer));
+    return std::move(*std::launder(reinterpret_cast<T*>(buffer)));
 }
 
 template <class Container>

@@ -2,7 +2,6 @@
 /// The result of a task, when it comes.
 #pragma once
 
-#include <bulkhead/codec.hpp>
 #include <bulkhead/detail/deadline.hpp>
 #include <bulkhead/detail/future_state.hpp>
 
@@ -47,19 +46,6 @@ template <class T>
 [[nodiscard]] future_state* shared_state(const future<T>& of) noexcept {
     return of.state_.get();
 }
-
-/// Null for a T that does not travel: only a thread_pool can have such a result, and that is here as it is.
-template <class T>
-[[nodiscard]] constexpr future_state::result_reader reader_of() noexcept {
-    if constexpr (can_travel<T>) {
-        return [](decoder& in, void* out) {
-            static_cast<std::optional<T>*>(out)->emplace(in.read<T>());
-            in.expect_end();
-        };
-    } else {
-        return nullptr;
-    }
-}
 }  // namespace detail
 
 /// The handle of one task's result: of a process_pool or a thread_pool alike. Move-only. Each future
@@ -84,10 +70,10 @@ public:
         const detail::state_ptr taken = std::move(state_);
         if (!taken->take_first()) detail::throw_taken_already();
         if constexpr (std::is_void_v<T>) {
-            taken->take([](decoder& in, void*) { in.expect_end(); }, nullptr);
+            taken->take(nullptr, nullptr);
         } else {
             std::optional<T> value;
-            taken->take(detail::reader_of<T>(), &value);
+            taken->take(nullptr, &value);
             return std::move(*value);
         }
     }

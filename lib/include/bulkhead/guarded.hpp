@@ -127,7 +127,7 @@ public:
 
 private:
     friend codec<guarded>;
-    explicit guarded(detail::guarded_core core) : core_(std::move(core)) {}
+    explicit guarded(const detail::guarded_core& core) : core_(core) {}
 
     detail::guarded_core core_;
 };

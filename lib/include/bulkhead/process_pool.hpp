@@ -35,8 +35,10 @@ auto submit_call(pool_core& core, when_full full, const task_options& options, F
     } catch (...) {
         return std::optional(future<result>(make_failed_state(std::current_exception())));
     }
-    auto state = submit_encoded(core, {.entry = call::entry(), .takes_stop_token = task::token},
-                                options, arguments, full);
+    auto state = submit_encoded(
+        core,
+        {.entry = call::entry(), .takes_stop_token = task::token, .read = &read_result<result>},
+        options, arguments, full);
     if (!state) return std::optional<future<result>>();
     return std::optional(future<result>(std::move(state)));
 }

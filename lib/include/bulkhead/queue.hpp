@@ -348,7 +348,7 @@ public:
 private:
     friend codec<queue>;
 
-    explicit queue(detail::queue_core core) : core_(std::move(core)) {}
+    explicit queue(const detail::queue_core& core) : core_(core) {}
 
     bool put_until(const T& value, detail::deadline until) const {
         if constexpr (detail::travels_as_content<T>) {

@@ -23,9 +23,10 @@ namespace bulkhead {
 ///
 /// A copy is a handle of the same array; give it to tasks and processes as an argument, which costs some
 /// hundred bytes and, once in each process, a mapping, whatever the array's size. Constness is the
-/// handle's. A named array's memory is all taken when it is made; an anonymous one's page by page, when it is first
-/// touched. A process that dies leaves the elements as its last stores left them. An anonymous array goes with the last process that holds it, also when
-/// that was killed; a named one stays until remove().
+/// handle's. A named array's memory is all taken when it is made; an anonymous one's page by page, when it
+/// is first touched. A process that dies leaves the elements as its last stores left them. An anonymous
+/// array goes with the last process that holds it, also when that was killed; a named one stays until
+/// remove().
 template <class T>
 class shared_array {
     static constexpr auto kind = detail::shared_kind::array;
@@ -97,7 +98,7 @@ public:
 
 private:
     friend codec<shared_array>;
-    explicit shared_array(detail::shared_core core) : core_(std::move(core)) {}
+    explicit shared_array(const detail::shared_core& core) : core_(core) {}
 
     static detail::type_tag tag() {
         detail::check_shareable<T>();

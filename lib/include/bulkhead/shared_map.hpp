@@ -181,7 +181,7 @@ public:
 
 private:
     friend codec<shared_map>;
-    explicit shared_map(detail::map_core core) : core_(std::move(core)) {}
+    explicit shared_map(const detail::map_core& core) : core_(core) {}
 
     static detail::type_tag tag() noexcept { return detail::type_tag_of<value_type>(); }
 

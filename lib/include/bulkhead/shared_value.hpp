@@ -65,7 +65,7 @@ public:
 private:
     friend codec<shared_value>;
     struct from_core {};
-    shared_value(detail::shared_core core, from_core) : core_(std::move(core)) {}
+    shared_value(const detail::shared_core& core, from_core) : core_(core) {}
 
     static detail::type_tag tag() {
         detail::check_shareable<T>();

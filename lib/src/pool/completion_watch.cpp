@@ -1,5 +1,8 @@
 // Waiting for several futures through their callbacks.
 #include <bulkhead/detail/completion_watch.hpp>
+
+#include "os/fork_count.hpp"
+
 #include <bulkhead/error.hpp>
 
 #include <condition_variable>
@@ -15,10 +18,16 @@ class watch_of_callbacks final : public completion_watch,
                                  public std::enable_shared_from_this<watch_of_callbacks> {
 public:
     void add(future_state& state, std::size_t index) override {
+        state.check_process();
         state.on_done([watch = shared_from_this(), index] { watch->ended(index); });
     }
 
     [[nodiscard]] std::optional<std::size_t> next(deadline until) override {
+        if (os::fork_count() != forks_) {
+            throw usage_error(
+                "bulkhead: a wait for tasks was begun in the process of which this is a fork: "
+                "they end there");
+        }
         std::unique_lock lock(mutex_);
         const auto one_is_there = [this] { return !ended_.empty(); };
         if (until == wait_for_ever) {
@@ -40,6 +49,7 @@ private:
         wake_.notify_one();
     }
 
+    const unsigned forks_ = os::fork_count();
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<std::size_t> ended_;
@@ -74,7 +84,6 @@ std::pair<std::vector<std::size_t>, std::vector<std::size_t>> wait_for_states(
             if (!state->wait(until == wait_for_ever ? std::nullopt : std::optional(until))) break;
         }
     } else if (!holds() && until != wait_not_at_all) {
-        for (const auto* state : states) state->check_process();
         const auto watch = completion_watch::over(states);
         while (!holds() && watch->next(until)) {
         }

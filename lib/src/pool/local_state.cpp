@@ -50,6 +50,7 @@ bool local_state::failed() const { return done() && !was_cancelled_.load() && er
 bool local_state::cancelled() const { return done() && was_cancelled_.load(); }
 
 bool local_state::cancel() {
+    if (done()) return cancelled();
     if (const auto core = core_.lock()) return core->cancel(*this);
     return cancelled();
 }
@@ -77,6 +78,7 @@ task_progress local_state::progress() const {
 }
 
 void local_state::on_progress(progress_callback&& callback_function) {
+    check_process();
     auto& there = with_extras();
     const std::lock_guard held(there.mutex);
     if (step_.load() != step::done) there.watchers.push_back(std::move(callback_function));

@@ -128,14 +128,14 @@ void pool_core::check_process() const {
     if (!in_a_fork()) return;
     throw usage_error(
         "bulkhead: a process_pool, or a future of one, was used in a fork of the process that made "
-        "it: "
-        "make the pool after the fork");
+        "it: make the pool after the fork");
 }
 
 void pool_core::check_open() const {
     if (broken_) throw pool_broken(*broken_);
     if (closed_) {
-        throw pool_closed("bulkhead: the pool has been closed: it takes no more tasks");
+        throw pool_closed(
+            "bulkhead: the pool has been closed: it takes no more tasks and no other size");
     }
 }
 
@@ -274,6 +274,7 @@ void pool_core::watch_idle(std::shared_ptr<idle_watch> watch) {
 }
 
 void pool_core::unwatch_idle(const idle_watch& watch) {
+    if (in_a_fork()) return;
     const lock held(mutex_);
     std::erase_if(idle_watches_, [&](const auto& one) { return one.get() == &watch; });
 }

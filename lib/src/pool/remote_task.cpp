@@ -22,11 +22,12 @@ remote_task::extras& remote_task::with_extras() {
 }
 
 task_progress remote_task::progress() const {
-    if (const auto core = core_.lock()) return core->progress_of(*this);
-    return noted_progress();
+    const auto core = core_.lock();
+    return core && !core->in_a_fork() ? core->progress_of(*this) : noted_progress();
 }
 
 void remote_task::on_progress(progress_callback&& callback_function) {
+    check_process();
     if (const auto core = core_.lock()) core->watch_progress(*this, std::move(callback_function));
 }
 
@@ -84,6 +85,7 @@ void remote_task::help() {
 }
 
 bool remote_task::cancel() {
+    if (done()) return cancelled();
     if (const auto core = core_.lock()) return core->cancel(*this);
     return cancelled();
 }
@@ -104,7 +106,7 @@ void remote_task::take(result_reader read, void* out) {
         case outcome::value:
         case outcome::items: {
             decoder in(held.bytes());
-            read(in, out);
+            (read != nullptr ? read : what.read)(in, out);
             return;
         }
         case outcome::exception:

@@ -6,6 +6,7 @@
 #include "os/procfs.hpp"
 #include "os/spin.hpp"
 #include "pool/exception_travel.hpp"
+#include "pool/worker_main.hpp"
 
 #include <bulkhead/detail/progress_sink.hpp>
 #include <bulkhead/error.hpp>
@@ -88,8 +89,7 @@ void thread_core::check_process() const {
     if (!in_a_fork()) return;
     throw usage_error(
         "bulkhead: a thread_pool, or a future of one, was used in a fork of the process that made "
-        "it: make "
-        "the pool after the fork");
+        "it: make the pool after the fork");
 }
 
 void thread_core::check_open() const {
@@ -256,12 +256,14 @@ void thread_core::run() {
 }
 
 std::exception_ptr thread_core::try_once(local_state& task) {
+    std::exception_ptr error;
     try {
         task.run(task.may_be_retried());
-        return nullptr;
     } catch (...) {
-        return as_remote(std::current_exception(), task.name());
+        error = as_remote(std::current_exception(), task.name());
     }
+    if (in_a_fork()) leave_fork();
+    return error;
 }
 
 void thread_core::run_task(task_sink& reports, thread_record& me) {
@@ -321,6 +323,7 @@ void thread_core::resize(std::int64_t workers) {
 }
 
 std::size_t thread_core::worker_count() const {
+    check_process();
     const lock held(mutex_);
     return threads_;
 }
@@ -418,6 +421,7 @@ void thread_core::watch_idle(std::shared_ptr<idle_watch> watch) {
 }
 
 void thread_core::unwatch_idle(const idle_watch& watch) {
+    if (in_a_fork()) return;
     const lock held(mutex_);
     std::erase_if(idle_watches_, [&](const auto& one) { return one.get() == &watch; });
 }

@@ -162,6 +162,8 @@ public:
     }
 
     void report(task_progress now) noexcept override {
+        if (forks_.load(std::memory_order_relaxed) != own_forks_)
+            return;  // the record has one writer
         const std::lock_guard one_at_a_time(reporting_);
         port_.report(now);
     }
@@ -202,15 +204,7 @@ public:
         return !port_.abandoned();
     }
 
-    [[noreturn]] void leave_fork() override {
-        flush_output();
-        (void)std::fprintf(
-            stderr,
-            "bulkhead: process %d, which a task has forked, came to the end of the task's "
-            "function and ends here; let such a process end by _exit() or exec()\n",
-            static_cast<int>(::getpid()));
-        ::_exit(EXIT_FAILURE);
-    }
+    [[noreturn]] void leave_fork() override { detail::leave_fork(); }
 
     flat_block& begin_flat(std::size_t items, std::size_t bytes_each) override {
         std::span<std::byte> memory = block_;
@@ -359,6 +353,16 @@ void flush_output() noexcept {
         // As at a program's end: nobody is left to hear of it.
     }
     (void)std::fflush(stdout);
+}
+
+void leave_fork() {
+    flush_output();
+    (void)std::fprintf(
+        stderr,
+        "bulkhead: process %d, which a task has forked, came to the end of the "
+        "task's function and ends here; let such a process end by _exit() or exec()\n",
+        static_cast<int>(::getpid()));
+    ::_exit(EXIT_FAILURE);
 }
 
 void serve(const std::vector<int>& fds) {

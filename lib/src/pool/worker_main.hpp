@@ -12,4 +12,8 @@ namespace bulkhead::detail {
 /// Writes out what the program has printed but C and C++ still buffer.
 void flush_output() noexcept;
 
+/// Ends this process, which a task has forked, and which came to the end of the task's function: it is neither a
+/// worker nor a thread of the pool. With a line on stderr.
+[[noreturn]] void leave_fork();
+
 }  // namespace bulkhead::detail

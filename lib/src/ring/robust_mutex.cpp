@@ -137,8 +137,7 @@ acquired robust_mutex::done(int failure, const char* what) {
     if (failure == EDEADLK) {
         throw usage_error(std::string("bulkhead: this thread has locked ") + what +
                           " already (a loan, a borrowed message and an update lock it too); "
-                          "locking it again would "
-                          "wait for ever");
+                          "locking it again would wait for ever");
     }
     fail_damaged(what, os::errno_text(failure));
 }

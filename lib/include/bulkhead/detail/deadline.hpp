@@ -33,7 +33,8 @@ template <class Clock, class Duration>
                         std::chrono::duration_cast<seconds>(now.time_since_epoch()).count();
     constexpr double centuries_s = 3e9;
     if (left_s > centuries_s) return wait_for_ever;
-    if (left_s < -centuries_s) return wait_not_at_all;
+    if (left_s < -1) return wait_not_at_all;
+    if (left_s > 86'400) return deadline_after(seconds(left_s));
     return deadline_after(when - now);
 }
 

@@ -54,8 +54,8 @@ public:
     /// Nobody wants the result any more: a task that has not started is dropped, one made of several
     /// items stops after the item it is at.
     virtual void abandon() = 0;
-    /// Moves the value out, or throws what the task ended with. Once, when done(). `read` is not called for
-    /// a result that is here as it is.
+    /// Moves the value out, or throws what the task ended with. Once, when done(). A result that is here as
+    /// it is needs no reader; null stands for that which the task was submitted with.
     virtual void take(result_reader read, void* out) = 0;
     /// Whether the caller is the first of those, and may. When done().
     [[nodiscard]] bool take_first() noexcept {
