@@ -1,5 +1,6 @@
-// forked_program forking_task: see fork_in_a_task(). forked_program process_pool|thread_pool: forks while a task of its pool runs. The child tries whatever there is
-// to try; each must be a usage_error. Then the parent's tasks must be as they were.
+// forked_program process_pool|thread_pool: forks while a task of its pool runs. The child tries whatever there
+// is to try; each must be a usage_error. Then the parent's tasks must be as they were.
+// forked_program forking_task: see fork_in_a_task().
 #include <bulkhead/bulkhead.hpp>
 
 #include <atomic>
