@@ -74,7 +74,8 @@ process_pool_options checked(process_pool_options options) {
 }  // namespace
 
 pool_core::pool_core(process_pool_options options)
-    : options_(checked(std::move(options))),
+    : fork_guard("process_pool"),
+      options_(checked(std::move(options))),
       scheduler_(checked_worker_count(options_.workers),
                  {.tasks_per_worker_max = options_.tasks_per_worker_max,
                   .crash_limit = options_.crash_limit,
@@ -122,13 +123,6 @@ bool pool_core::backlog_full() const noexcept {
 
 bool pool_core::on_loop_thread() const noexcept {
     return loop_id_.load() == std::this_thread::get_id();
-}
-
-void pool_core::check_process() const {
-    if (!in_a_fork()) return;
-    throw usage_error(
-        "bulkhead: a process_pool, or a future of one, was used in a fork of the process that made "
-        "it: make the pool after the fork");
 }
 
 void pool_core::check_open() const {

@@ -9,8 +9,8 @@
 
 #include "channel/compartment.hpp"
 #include "fsm/scheduler.hpp"
-#include "os/fork_count.hpp"
 #include "os/spawn.hpp"
+#include "pool/fork_guard.hpp"
 #include "pool/observer.hpp"
 #include "pool/output_relay.hpp"
 #include "pool/remote_task.hpp"
@@ -36,7 +36,7 @@ namespace bulkhead::detail {
 /// A worker that does not serve tasks by then has failed to start.
 inline constexpr std::chrono::seconds start_time_max{60};
 
-class pool_core : public std::enable_shared_from_this<pool_core> {
+class pool_core : public fork_guard, public std::enable_shared_from_this<pool_core> {
 public:
     /// Checks the options; throws usage_error.
     explicit pool_core(process_pool_options options);
@@ -77,9 +77,6 @@ public:
         return wanted_.load(std::memory_order_relaxed);
     }
     /// This process is a fork of the pool's: its threads and workers are not here.
-    [[nodiscard]] bool in_a_fork() const noexcept { return os::fork_count() != forks_; }
-    /// Throws usage_error in a fork: the loop thread, and whoever had a lock, are not there.
-    void check_process() const;
 
 private:
     using worker_index = fsm::worker_index;
@@ -357,7 +354,6 @@ private:
     std::atomic<std::size_t> watched_{0};  // compartments that callers look at in its place
     std::shared_ptr<const os::memory_cgroup> cgroup_;  // null: none
     output_relay relay_;                               // its threads look at what is above
-    const unsigned forks_ = os::fork_count();
     std::thread loop_;
     std::atomic<std::thread::id> loop_id_{};
     std::mutex finish_mutex_;

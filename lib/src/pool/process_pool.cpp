@@ -27,51 +27,24 @@ std::shared_ptr<detail::pool_core> make_core(process_pool_options options) {
 
 process_pool::process_pool(process_pool_options options) : core_(make_core(std::move(options))) {}
 
-process_pool::~process_pool() {
-    if (core_->in_a_fork()) {
-        // Its thread and workers belong to another process: there is nothing here to end, and no way.
-        // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new)
-        new std::shared_ptr<detail::pool_core>(std::move(core_));
-        return;
-    }
-    core_->finish();
-}
+process_pool::~process_pool() { detail::end_pool(core_); }
 
-void process_pool::close() {
-    core_->check_process();
-    core_->close();
-}
+void process_pool::close() { detail::usable(core_).close(); }
 
-void process_pool::join() {
-    core_->check_process();
-    core_->join();
-}
+void process_pool::join() { detail::usable(core_).join(); }
 
 void process_pool::shutdown(const shutdown_options& options) {
-    core_->check_process();
-    core_->close();
+    detail::usable(core_).close();
     if (options.cancel_queued) core_->cancel_queued();
     if (options.wait) core_->finish();
 }
 
-void process_pool::terminate() {
-    core_->check_process();
-    core_->terminate();
-}
+void process_pool::terminate() { detail::usable(core_).terminate(); }
 
-void process_pool::resize_to(std::int64_t workers) {
-    core_->check_process();
-    core_->resize(workers);
-}
+void process_pool::resize_to(std::int64_t workers) { detail::usable(core_).resize(workers); }
 
-std::vector<worker_info> process_pool::workers() const {
-    core_->check_process();
-    return core_->workers();
-}
+std::vector<worker_info> process_pool::workers() const { return detail::usable(core_).workers(); }
 
-pool_stats process_pool::stats() const {
-    core_->check_process();
-    return core_->stats();
-}
+pool_stats process_pool::stats() const { return detail::usable(core_).stats(); }
 
 }  // namespace bulkhead

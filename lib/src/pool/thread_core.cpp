@@ -52,7 +52,8 @@ thread_pool_options checked(thread_pool_options options) {
 }  // namespace
 
 thread_core::thread_core(thread_pool_options options)
-    : options_(checked(std::move(options))),
+    : fork_guard("thread_pool"),
+      options_(checked(std::move(options))),
       threads_(checked_threads(options_.workers)),
       threads_pool_(0) {
     try {
@@ -84,13 +85,6 @@ public:
     }
     local_state* task = nullptr;
 };
-
-void thread_core::check_process() const {
-    if (!in_a_fork()) return;
-    throw usage_error(
-        "bulkhead: a thread_pool, or a future of one, was used in a fork of the process that made "
-        "it: make the pool after the fork");
-}
 
 void thread_core::check_open() const {
     if (closed_) {

@@ -2,7 +2,7 @@
 // thread is called by one posted turn, and then takes task after task until none waits.
 #pragma once
 
-#include "os/fork_count.hpp"
+#include "pool/fork_guard.hpp"
 #include "pool/observer.hpp"
 
 #include <bulkhead/detail/local_state.hpp>
@@ -24,7 +24,7 @@
 
 namespace bulkhead::detail {
 
-class thread_core : public std::enable_shared_from_this<thread_core> {
+class thread_core : public fork_guard, public std::enable_shared_from_this<thread_core> {
 public:
     /// Throws usage_error, os::thread_failure.
     explicit thread_core(thread_pool_options options);
@@ -48,10 +48,6 @@ public:
 
     /// From now on at most so many tasks run at a time. Throws usage_error, os::thread_failure.
     void resize(std::int64_t workers);
-
-    [[nodiscard]] bool in_a_fork() const noexcept { return os::fork_count() != forks_; }
-    /// Throws usage_error in a fork, where the threads are not.
-    void check_process() const;
 
     [[nodiscard]] std::vector<worker_info> workers() const;
     [[nodiscard]] pool_stats stats() const;
@@ -99,7 +95,6 @@ private:
     void tell_if_idle(lock& held);
 
     thread_pool_options options_;
-    const unsigned forks_ = os::fork_count();
 
     mutable std::mutex mutex_;
     std::size_t threads_;      // that may run tasks; there may be more
