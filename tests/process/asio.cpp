@@ -144,11 +144,11 @@ BOOST_AUTO_TEST_CASE(a_callback_runs_on_its_executor_and_not_before) {
 
 BOOST_AUTO_TEST_CASE(a_handler_without_an_executor_runs_on_the_system_executor) {
     process_pool pool(1);
-    std::atomic<bool> inline_{true};
+    const auto here = std::this_thread::get_id();
     std::promise<bool> told;
-    pool.async_submit(
-        square, 3, [&](std::exception_ptr, int value) { told.set_value(value == 9 && !inline_); });
-    inline_ = false;
+    pool.async_submit(square, 3, [&](std::exception_ptr, int value) {
+        told.set_value(value == 9 && std::this_thread::get_id() != here);
+    });
     BOOST_TEST(told.get_future().get());
 }
 
