@@ -34,15 +34,15 @@ std::set<std::string> shm_names() {
     return names;
 }
 
-std::size_t names_that_stay(const std::set<std::string>& before,
-                            std::chrono::steady_clock::time_point until) {
+std::set<std::string> names_that_stay(const std::set<std::string>& before,
+                                      std::chrono::steady_clock::time_point until) {
     auto names = shm_names();
     while (true) {
         const auto now = shm_names();
         std::erase_if(names, [&](const std::string& name) {
             return before.contains(name) || !now.contains(name);
         });
-        if (names.empty() || std::chrono::steady_clock::now() >= until) return names.size();
+        if (names.empty() || std::chrono::steady_clock::now() >= until) return names;
         ::usleep(10'000);
     }
 }

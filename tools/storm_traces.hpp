@@ -18,10 +18,10 @@ void mark_descendants();
 
 /// The library's, in /dev/shm.
 [[nodiscard]] std::set<std::string> shm_names();
-/// The names that were not there `before`, and are there for good. Other programs may make and remove some
-/// of their own.
-[[nodiscard]] std::size_t names_that_stay(const std::set<std::string>& before,
-                                          std::chrono::steady_clock::time_point until);
+/// The names that were not there `before`, and still are at the time `until`. Other programs may make and
+/// remove some of their own.
+[[nodiscard]] std::set<std::string> names_that_stay(const std::set<std::string>& before,
+                                                    std::chrono::steady_clock::time_point until);
 
 /// Bytes that are allocated and not freed, in all arenas.
 [[nodiscard]] std::int64_t heap_bytes();
