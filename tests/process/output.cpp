@@ -2,7 +2,9 @@
 #include "support/program.hpp"
 #include "support/scene.hpp"
 
+#include <atomic>
 #include <iostream>
+#include <map>
 #include <mutex>
 
 namespace {
@@ -93,6 +95,45 @@ BOOST_AUTO_TEST_CASE(a_callback_gets_each_line_with_pid_and_task) {
     for (std::size_t i = 2; i != lines.size(); ++i) {
         BOOST_TEST(lines[i].text == "line " + std::to_string(i - 2));
     }
+}
+
+BOOST_AUTO_TEST_CASE(each_line_of_many_short_tasks_has_the_name_of_the_one_that_wrote_it) {
+    std::map<std::string, int> lines;  // wrongly named ones by ""
+    {
+        process_pool pool({.workers = 2, .worker_output = [&](const output_line& line) {
+                               ++lines[line.text == line.task_name ? line.text : ""];
+                           }});
+        std::vector<bulkhead::future<void>> all;
+        for (int i = 0; i != 300; ++i) {
+            const std::string name = "task " + std::to_string(i);
+            all.push_back(pool.submit(
+                task_options{.name = name},
+                [](const std::string& own, bool to_stderr) {
+                    std::fputs((own + "\n").c_str(), to_stderr ? stderr : stdout);
+                },
+                name, i % 3 == 0));
+            all.push_back(pool.submit([] {}));
+        }
+        for (auto& f : all) f.get();
+    }
+    BOOST_TEST(lines[""] == 0);
+    BOOST_TEST(lines.size() == 301U);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_ends_though_a_process_that_it_left_behind_goes_on_writing) {
+    std::atomic<int> lines{0};
+    process_pool pool({.workers = 1, .worker_output = [&](const output_line&) { ++lines; }});
+    pool.submit([] {
+            if (::fork() == 0) {
+                while (::write(STDOUT_FILENO, "again\n", 6) == 6) {
+                }
+                ::_exit(0);
+            }
+        })
+        .get();
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+    until([&] { return lines > 0; });
+    pool.terminate();
 }
 
 BOOST_AUTO_TEST_CASE(a_callback_may_take_line_pid_and_name_apart) {

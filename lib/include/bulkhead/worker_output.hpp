@@ -14,9 +14,8 @@ namespace bulkhead {
 /// One line that a worker wrote.
 struct output_line {
     pid_t pid = 0;
-    std::string
-        task_name{};     ///< of the task that ran when the line was read; empty: none, or unnamed
-    std::string text{};  ///< without its end of line
+    std::string task_name{};  ///< of the task that wrote it; empty: none, or unnamed
+    std::string text{};       ///< without its end of line
     bool is_stderr = false;
 };
 
@@ -41,6 +40,10 @@ struct worker_output {
 /// A callback gets each line, as (const output_line&), as (std::string_view line, pid_t,
 /// std::string_view task_name), or as (pid_t, std::string_view task_name, std::string_view line). It is
 /// called by a thread of the pool's own, one call at a time; an exception from it is swallowed.
+///
+/// With a callback, the end of a task that has written something is told once this process has read that (it
+/// does so at once, however slow the callback is); so the line is known to be its. What a process that a task
+/// has left behind writes goes under the name of the task that runs then.
 ///
 /// Whatever is chosen: standard error is read by this process, which keeps the last of it for
 /// worker_crashed::stderr_tail(), and a worker never waits for a slow reader: when more than

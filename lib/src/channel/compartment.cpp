@@ -32,13 +32,14 @@ std::uint64_t read_clock(clockid_t clock) noexcept {
 std::uint64_t monotonic_ns() noexcept { return read_clock(CLOCK_MONOTONIC); }
 std::uint64_t coarse_ns() noexcept { return read_clock(CLOCK_MONOTONIC_COARSE); }
 
-compartment::compartment(std::uint64_t worker_memory_max_bytes)
+compartment::compartment(std::uint64_t worker_memory_max_bytes, bool output_by_task)
     : memory_fd_(os::make_memfd("bulkhead-compartment", compartment_bytes)),
       memory_(os::map_shared(memory_fd_.get(), compartment_bytes, "a worker's compartment")),
       control_(new(memory_.data()) control_block{}) {
     control_->magic = control_magic;
     control_->arena_bytes_each = arena_bytes;
     control_->memory_max_bytes = worker_memory_max_bytes;
+    control_->output_by_task = output_by_task ? 1 : 0;
     std::tie(bell_, worker_bell_) = os::make_doorbell();
     std::tie(lifeline_, worker_lifeline_) = os::make_lifeline();
 }

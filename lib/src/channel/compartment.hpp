@@ -35,8 +35,9 @@ enum class harvest : std::uint8_t { result, nothing, lied };
 /// before it sleeps: says that nobody is awake, and then looks once more.
 class compartment {
 public:
-    /// `worker_memory_max_bytes` 0: no limit. Throws bulkhead::error.
-    explicit compartment(std::uint64_t worker_memory_max_bytes = 0);
+    /// `worker_memory_max_bytes` 0: no limit. `output_by_task`: the worker tells the end of no task before its
+    /// output has been read. Throws bulkhead::error.
+    explicit compartment(std::uint64_t worker_memory_max_bytes = 0, bool output_by_task = false);
     compartment(const compartment&) = delete;
     compartment& operator=(const compartment&) = delete;
 

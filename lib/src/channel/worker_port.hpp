@@ -75,6 +75,7 @@ public:
     [[nodiscard]] std::uint64_t memory_max_bytes() const noexcept {
         return control_->memory_max_bytes;
     }
+    [[nodiscard]] bool output_by_task() const noexcept { return control_->output_by_task != 0; }
     /// Asks the parent for a successor: with the result that is given next, this worker is done.
     void is_worn() noexcept { control_->worn.store(1, std::memory_order_relaxed); }
 

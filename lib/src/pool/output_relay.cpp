@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace bulkhead::detail {
@@ -96,16 +97,35 @@ void worker_streams::wait(stream& from) {
 bool worker_streams::drain(stream& from) {
     std::array<char, read_bytes> buffer;
     for (int i = 0; i != reads_in_a_row; ++i) {
-        const std::string name = relay_.policy_.callback() ? task_name_() : std::string();
+        std::size_t bytes = buffer.size();
+        std::string name;
+        if (relay_.policy_.callback()) {
+            // First what is there, then whose it is: a task does not end before that has been read.
+            bytes = std::min(bytes, unread_bytes(from));
+            if (bytes != 0) name = task_name_();
+        }
         const std::lock_guard lock(mutex_);
         if (!from.open) return false;
-        const auto got = ::read(from.end.native_handle(), buffer.data(), buffer.size());
+        if (bytes == 0) {
+            pollfd more{from.end.native_handle(), POLLIN, 0};
+            if (::poll(&more, 1, 0) <= 0) return true;
+            if ((more.revents & POLLIN) != 0) continue;
+            return false;  // its end
+        }
+        const auto got = ::read(from.end.native_handle(), buffer.data(), bytes);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return errno == EAGAIN;
         if (got == 0) return false;
         take(from, {buffer.data(), static_cast<std::size_t>(got)}, name);
     }
     return true;
+}
+
+std::size_t worker_streams::unread_bytes(stream& from) const {
+    const std::lock_guard lock(mutex_);
+    int bytes = 0;
+    if (!from.open || ::ioctl(from.end.native_handle(), FIONREAD, &bytes) != 0) return 0;
+    return static_cast<std::size_t>(bytes);
 }
 
 void worker_streams::take(stream& from, std::string_view bytes, const std::string& task_name) {

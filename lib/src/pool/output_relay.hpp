@@ -53,6 +53,7 @@ private:
     void wait(stream& from);
     /// Reads until there is nothing; false at the end of the stream.
     bool drain(stream& from);
+    [[nodiscard]] std::size_t unread_bytes(stream& from) const;
     void take(stream& from, std::string_view bytes, const std::string& task_name);
     void end_line(stream& from, const std::string& task_name);
 

@@ -24,7 +24,8 @@ pool_core::crew pool_core::launch_crew() {
     if (!keeper_) keeper_ = os::keeper::of_this_process();
     crew made;
     made.seat = std::make_shared<std::atomic<worker_index>>(fsm::no_worker);
-    made.box = std::make_shared<channel::compartment>(options_.worker_memory_max_bytes);
+    made.box = std::make_shared<channel::compartment>(
+        options_.worker_memory_max_bytes, static_cast<bool>(options_.worker_output.callback()));
     made.streams = relay_.open([this, seat = made.seat] { return running_name(*seat); });
     made.process =
         os::spawn({.arguments = {worker_flag, os::fd_list(made.box->worker_fds())},

@@ -15,6 +15,7 @@
 #include <bulkhead/task.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +24,8 @@
 #include <malloc.h>
 #include <mutex>
 #include <stop_token>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 
@@ -88,12 +91,24 @@ constexpr std::size_t kept_objects_max = 1024;
 /// memory.
 constexpr double worn_at_part = 0.75;
 
+/// By the parent, which reads at once: a guard against one that is stopped.
+constexpr std::chrono::milliseconds output_read_within{500};
+
 bool has_grown(std::uint64_t memory_max_bytes) {
     const auto bytes_max =
         static_cast<std::uint64_t>(worn_at_part * static_cast<double>(memory_max_bytes));
     if (os::own_private_bytes() < bytes_max) return false;
     ::malloc_trim(0);  // what is free already is no reason
     return os::own_private_bytes() >= bytes_max;
+}
+
+/// Waits until the parent has read what is in a pipe that this process writes to.
+void await_reader(int fd, std::chrono::steady_clock::time_point until) noexcept {
+    struct stat about {};
+    int unread = 0;
+    const auto any = [&] { return ::ioctl(fd, FIONREAD, &unread) == 0 && unread != 0; };
+    if (!any() || ::fstat(fd, &about) != 0 || !S_ISFIFO(about.st_mode)) return;
+    while (any() && std::chrono::steady_clock::now() < until) ::usleep(50);
 }
 
 /// Mappings of what the last tasks were handed.
@@ -142,7 +157,7 @@ public:
         end_if_forked();
         if (watcher_) watcher_->done();
         keep_results();
-        flush_output();
+        end_output();
         if (sent_) return;
         if (port_.memory_max_bytes() != 0 && has_grown(port_.memory_max_bytes())) port_.is_worn();
         if (kind == result_kind::items) {
@@ -271,9 +286,19 @@ private:
         assembled_.write_bytes(padding, padding_bytes);
         keep_results();
         port_.drop_chunk();
-        flush_output();
+        end_output();
         give(result_kind::items, assembled_);
         sent_ = true;
+    }
+
+    /// Of the task, before its end is told: what it wrote is read as its own while the parent sees it run. Not
+    /// for ever, as a process that it started may go on writing.
+    void end_output() {
+        flush_output();
+        if (!port_.output_by_task()) return;
+        const auto until = std::chrono::steady_clock::now() + output_read_within;
+        await_reader(STDOUT_FILENO, until);
+        await_reader(STDERR_FILENO, until);
     }
 
     void finish_framed() {
