@@ -185,7 +185,9 @@ void remove_command(const object_request& request) {
                                      "; --force removes its name nevertheless");
         }
         if (detail::remove_unused_object(one) == detail::removal::in_use) {
-            throw std::runtime_error(title(one) + " is used by process " + pids(one.attached) +
+            throw std::runtime_error(title(one) + " is used by " +
+                                     (one.attached.empty() ? "a process that has just come"
+                                                           : "process " + pids(one.attached)) +
                                      "; --force removes its name nevertheless, and they keep it");
         }
     }

@@ -21,6 +21,13 @@ void table::print(std::ostream& to) const {
         for (std::size_t i = 0; i != row.size(); ++i)
             widths[i] = std::max(widths[i], row[i].size());
     }
+    const auto printable = [](std::string text) {
+        // Another user may have chosen a name that a terminal would obey.
+        std::replace_if(
+            text.begin(), text.end(), [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; },
+            '?');
+        return text;
+    };
     const auto print_row = [&](const std::vector<std::string>& row) {
         std::string line;
         for (std::size_t i = 0; i != row.size(); ++i) {
@@ -28,7 +35,7 @@ void table::print(std::ostream& to) const {
             line += (i == 0 ? "" : "  ") + (stands_right[i] ? room + row[i] : row[i] + room);
         }
         line.erase(line.find_last_not_of(' ') + 1);
-        to << line << '\n';
+        to << printable(line) << '\n';
     };
     print_row(titles);
     for (const auto& row : rows_) print_row(row);

@@ -108,6 +108,17 @@ BOOST_AUTO_TEST_CASE(clean_removes_what_only_killed_processes_had_and_nothing_of
     BOOST_TEST(has(read("err"), "there is no object called '" + name + "'"));
 }
 
+BOOST_AUTO_TEST_CASE(what_is_used_by_a_process_that_may_not_be_looked_into_is_not_removed) {
+    BOOST_TEST(run("'" BULKHEAD_TEST_PROGRAMS "/hidden_user' $Q") == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_name_that_a_terminal_would_obey_is_shown_without_that) {
+    const auto m = bulkhead::mutex::create(queue_name() + "\x1b[2J");
+    BOOST_TEST(run("\"$B\" ls > out") == 0);
+    BOOST_TEST(has(read("out"), queue_name() + "?[2J"));
+    bulkhead::mutex::remove(queue_name() + "\x1b[2J");
+}
+
 BOOST_AUTO_TEST_CASE(a_damaged_object_is_shown_with_its_trouble_and_can_be_removed) {
     const std::string path =
         "/dev/shm/bulkhead-" + std::to_string(::geteuid()) + "-queue-" + queue_name();

@@ -4,6 +4,7 @@
 #include "os/procfs.hpp"
 
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -32,7 +33,28 @@ file_id mapped_file(const std::string& line) {
     return {::makedev(major, minor), inode};
 }
 
+constexpr off_t mark_at = off_t{1} << 62;
+
+struct flock mark(short type) noexcept {
+    struct flock what {};
+    what.l_type = type;
+    what.l_whence = SEEK_SET;
+    what.l_start = mark_at;
+    what.l_len = 1;
+    return what;
+}
+
 }  // namespace
+
+void mark_use(int fd) noexcept {
+    auto what = mark(F_RDLCK);
+    (void)::fcntl(fd, F_OFD_SETLK, &what);
+}
+
+bool is_marked(int fd) noexcept {
+    auto what = mark(F_WRLCK);
+    return ::fcntl(fd, F_OFD_GETLK, &what) == 0 && what.l_type != F_UNLCK;
+}
 
 std::map<file_id, std::set<pid_t>> users_of(const std::set<file_id>& files) {
     std::map<file_id, std::set<pid_t>> users;

@@ -2,6 +2,8 @@
 // memory means is left to the layer above.
 #include "os/shared_memory.hpp"
 
+#include "os/file_users.hpp"
+
 #include <boost/interprocess/exceptions.hpp>
 #include <boost/interprocess/mapped_region.hpp>
 #include <bulkhead/error.hpp>
@@ -121,6 +123,7 @@ shared_segment shared_segment::create_unpublished(std::size_t bytes, const std::
     while (error == EINTR) error = ::posix_fallocate(fd.get(), 0, size);
     if (error == ENOSPC) fail_full(bytes, what);
     if (error != 0) fail("create", what, error);
+    mark_use(fd.get());
     return {std::move(fd), bytes, what};
 }
 
@@ -139,7 +142,10 @@ std::optional<shared_segment> shared_segment::open(const std::string& path, std:
     // O_NONBLOCK: something other than a file must not make the open wait.
     unique_fd fd = above_stdio(
         unique_fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)));
-    if (fd) return adopt(std::move(fd), bytes_min, what);
+    if (fd) {
+        mark_use(fd.get());
+        return adopt(std::move(fd), bytes_min, what);
+    }
     if (errno == ENOENT) return std::nullopt;
     fail("open", what + " (" + path + ")", errno,
          errno == EACCES ? "; it belongs to another user, or its permissions were changed" : "");

@@ -89,12 +89,16 @@ std::chrono::seconds age_of(const std::string& path, const struct stat& about) {
     return std::max(std::chrono::seconds(0), std::chrono::seconds(::time(nullptr) - since.tv_sec));
 }
 
+os::unique_fd open_to_look(const std::string& path) {
+    return os::unique_fd(
+        ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+}
+
 /// False when it has gone, or is none.
-bool report_on(const std::string& file, object_report& to, os::file_id& id) {
+bool report_on(const std::string& file, object_report& to, os::file_id& id, bool& marked) {
     if (!parse_file_name(file, to)) return false;
     to.path = std::string(os::shared_memory_directory) + "/" + file;
-    const os::unique_fd fd(
-        ::open(to.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+    const os::unique_fd fd = open_to_look(to.path);
     const int failure = errno;
     struct stat about {};
     const bool there = fd ? ::fstat(fd.get(), &about) == 0 : ::lstat(to.path.c_str(), &about) == 0;
@@ -105,6 +109,7 @@ bool report_on(const std::string& file, object_report& to, os::file_id& id) {
     to.age = age_of(to.path, about);
     if (about.st_uid != ::geteuid()) to.users_known = ::geteuid() == 0;
     if (fd) {
+        marked = os::is_marked(fd.get());
         look_into(fd.get(), to);
     } else {
         to.trouble = os::errno_text(failure);
@@ -129,9 +134,13 @@ std::vector<std::string> file_names() {
                 "): " + os::errno_text(cause));
 }
 
-bool is_used(const os::file_id& id) {
-    // By others than who asks, which has nothing of it open.
-    return !os::users_of({id}).empty();
+/// By others than who asks, which has nothing of it open.
+bool is_used(const std::string& path, const os::file_id& id) {
+    const auto is_marked = [&] {
+        const auto fd = open_to_look(path);  // not open any more when its users are looked for
+        return fd && os::is_marked(fd.get());
+    };
+    return is_marked() || !os::users_of({id}).empty();
 }
 
 }  // namespace
@@ -139,18 +148,24 @@ bool is_used(const os::file_id& id) {
 std::vector<object_report> list_objects() {
     std::vector<object_report> reports;
     std::vector<os::file_id> ids;
+    std::vector<bool> marked;
     for (const auto& file : file_names()) {
         object_report report;
         os::file_id id{};
-        if (!report_on(file, report, id)) continue;
+        bool in_use = false;
+        if (!report_on(file, report, id, in_use)) continue;
         reports.push_back(std::move(report));
         ids.push_back(id);
+        marked.push_back(in_use);
     }
     const auto users = os::users_of({ids.begin(), ids.end()});
     for (std::size_t i = 0; i != ids.size(); ++i) {
         const auto found = users.find(ids[i]);
-        if (found != users.end())
+        if (found != users.end()) {
             reports[i].attached = {found->second.begin(), found->second.end()};
+        } else if (marked[i]) {
+            reports[i].users_known = false;  // processes that may not be looked into
+        }
     }
     std::sort(reports.begin(), reports.end(), [](const auto& left, const auto& right) {
         return std::tie(left.name, left.kind, left.owner) <
@@ -172,7 +187,7 @@ removal remove_unused_object(const object_report& which) {
     struct stat about {};
     if (::lstat(which.path.c_str(), &about) != 0) return removal::gone;
     const os::file_id id{about.st_dev, about.st_ino};
-    if (is_used(id)) return removal::in_use;
+    if (is_used(which.path, id)) return removal::in_use;
     const std::string aside = which.path + ".removing-" + std::to_string(::getpid());
     if (::rename(which.path.c_str(), aside.c_str()) != 0) {
         if (errno == ENOENT) return removal::gone;
@@ -180,7 +195,7 @@ removal remove_unused_object(const object_report& which) {
     }
     const bool is_the_same =
         ::lstat(aside.c_str(), &about) == 0 && os::file_id{about.st_dev, about.st_ino} == id;
-    if (!is_the_same || is_used(id)) {
+    if (!is_the_same || is_used(aside, id)) {
         // Where another has come to that name meanwhile, this one lives on without it.
         if (::syscall(SYS_renameat2, AT_FDCWD, aside.c_str(), AT_FDCWD, which.path.c_str(),
                       RENAME_NOREPLACE) != 0) {

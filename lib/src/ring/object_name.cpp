@@ -8,7 +8,8 @@
 namespace bulkhead::ring {
 
 object_name::object_name(object_kind kind, const std::string& name) {
-    const std::string article = std::string("bulkhead: the name of a ") + to_string(kind);
+    const std::string article = std::string("bulkhead: the name of ") +
+                                (kind == object_kind::event ? "an " : "a ") + to_string(kind);
     if (name.empty()) throw usage_error(article + " must not be empty");
     if (name.size() > name_bytes_max) {
         throw usage_error(article + " has " + std::to_string(name.size()) + " bytes; at most " +

@@ -28,7 +28,8 @@ struct object_report {
     std::vector<std::pair<std::string, std::int64_t>> details;
     /// Why its content, or who uses it, cannot be told; empty when both can.
     std::string trouble;
-    bool users_known = true;  ///< false: made in another PID namespace, or another user's
+    /// False: made in another PID namespace, another user's, or used by processes that this one may not look into.
+    bool users_known = true;
 };
 
 /// Of all users, sorted by name. Throws bulkhead::error when there is no /dev/shm to look into.
