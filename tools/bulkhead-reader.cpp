@@ -35,10 +35,15 @@ constexpr stream_program program{
     "bulkhead-reader",
     BULKHEAD_VERSION,
     "QUEUE",
-    "Prints the messages of the named QUEUE as they come, as the writer read them, until the last\n"
-    "writer has ended and the queue is drained; then removes the queue. Makes the queue if there "
-    "is\n"
-    "none. Several readers of one queue share its messages.\n",
+    "Prints the messages of the named QUEUE as they come, as the writer read them, until it is "
+    "closed\n"
+    "and drained; then removes the queue. The last bulkhead-writer closes it with its end, also "
+    "when\n"
+    "it is killed; any other program that writes does so by queue::close(). Makes the queue if "
+    "there\n"
+    "is none. Several readers of one queue share its messages. One that is killed, or whose "
+    "output\n"
+    "nobody reads any more, takes what it has in its hands along, at most 256 KiB.\n",
     false,
     "after the end of a stream wait for the next one of that name"};
 

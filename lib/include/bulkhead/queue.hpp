@@ -217,7 +217,7 @@ public:
 
     /// Waits for a message, and takes up to `count_max` that are there: at least one, and none when
     /// `count_max` is 0. Quicker than one by one. Throws as get(); if one of them does not decode, all of
-    /// them are gone.
+    /// them are gone. A reader that is killed meanwhile may take all of them along.
     [[nodiscard]] std::vector<T> get_some(std::size_t count_max) const {
         return some_until(count_max, detail::wait_for_ever, true);
     }

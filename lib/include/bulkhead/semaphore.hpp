@@ -19,8 +19,8 @@ namespace bulkhead {
 /// If a process dies, however, with permits that it has acquired and not released, they are released
 /// for it: within 100 ms for those who wait, at once for those who try. But only as far as the
 /// semaphore then has no more permits than it began with: where one process acquires what another
-/// releases, as a signal, signals that a dead process had consumed do not come again. At most 1,000
-/// processes hold permits at a time.
+/// releases, as a signal, signals that a dead process had consumed do not come again. A process that execs
+/// another program lives on and keeps its permits. At most 1,000 processes hold permits at a time.
 class semaphore : public detail::sync_handle_of<semaphore, detail::sync_kind::semaphore> {
 public:
     /// Anonymous. Throws usage_error when `permits` is negative or more than max().

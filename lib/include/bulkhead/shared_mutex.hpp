@@ -15,7 +15,8 @@ namespace bulkhead {
 ///
 /// Who waits for the lock alone keeps new sharers out once it is the next, so that it comes to its turn.
 ///
-/// If a sharer dies, its share is released: within 100 ms for those who wait, at once for those who try.
+/// If a sharer dies, its share is released: within 100 ms for those who wait, at once for those who try. (One
+/// that execs another program lives on, and keeps it.)
 /// If the owner dies while it had the lock alone, the others go on at once, and are told
 /// (lock_state::inherited), as what the lock protects may be half done: each sharer, until one had the
 /// lock alone, and that one. Nobody hangs.
