@@ -1,11 +1,13 @@
 // What can be a task.
 #include "support/scene.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cstdlib>
 #include <functional>
 #include <stop_token>
+#include <string_view>
 #include <utility>
 
 namespace {
@@ -31,6 +33,8 @@ struct counter {
 };
 
 enum class color : std::uint8_t { red, green };
+
+std::string same(const std::string& text) { return text; }
 
 bool in_another_process(pid_t pid) { return pid != ::getpid(); }
 
@@ -73,6 +77,39 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_lambda_of_any_number_of_arguments_is_asked_for_n
                               executors) {
     Pool pool(1);
     BOOST_TEST(pool.submit([](auto... x) { return (x + ...); }, 1, 2, 3).get() == 6);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(arguments_are_converted_in_the_caller, Pool, executors) {
+    Pool pool(1);
+    const auto busy = pool.submit([] { ::usleep(20'000); });
+    char text[] = "first";
+    auto by_reference = pool.submit(same, text);
+    auto by_value = pool.submit([](std::string held) { return held; }, text);
+    auto with_token =
+        pool.submit([](std::stop_token, const std::string& held) { return held; }, text);
+    auto view = pool.submit([](std::string_view held) { return std::string(held); }, text);
+    auto items = pool.map(same, std::array{text, text});
+    auto item = items.begin();
+    std::ranges::fill(text, '?');
+    BOOST_TEST(by_reference.get() == "first");
+    BOOST_TEST(by_value.get() == "first");
+    BOOST_TEST(with_token.get() == "first");
+    BOOST_TEST(view.get() == "first");
+    BOOST_TEST(*item == "first");
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(an_argument_whose_conversion_throws_fails_its_task, Pool, executors) {
+    struct refused {
+        operator int() const { throw std::domain_error("no number"); }
+    };
+    Pool pool(1);
+    auto f = pool.submit(square, refused());
+    BOOST_CHECK_THROW((void)f.get(), std::domain_error);
+    auto tried = pool.try_submit(square, refused());
+    BOOST_REQUIRE(tried.has_value());
+    BOOST_CHECK_THROW((void)tried->get(), std::domain_error);
+    pool.join();
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
 }
 
 BOOST_AUTO_TEST_CASE(closures_carry_trivially_copyable_captures) {

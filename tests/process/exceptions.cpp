@@ -134,8 +134,9 @@ BOOST_AUTO_TEST_CASE(error_codes_and_paths_travel_with_their_exceptions) {
         pool.submit([] { throw std::ios_base::failure("stream"); }));
 }
 
-BOOST_AUTO_TEST_CASE(own_type_arrives_as_its_nearest_standard_base_with_its_own_name) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(own_type_arrives_as_its_nearest_standard_base_with_its_own_name, Pool,
+                              executors) {
+    Pool pool(1);
     try {
         pool.submit([] { throw own_error(); }).get();
         BOOST_ERROR("nothing was thrown");
@@ -150,6 +151,22 @@ BOOST_AUTO_TEST_CASE(own_type_arrives_as_its_nearest_standard_base_with_its_own_
     } catch (const std::exception& e) {
         BOOST_TEST(e.what() == "bare");
         BOOST_TEST(contains(dynamic_cast<const remote_info&>(e).type_name(), "own_exception"));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(in_a_thread_pool_the_exception_of_an_own_type_is_nested_in_what_arrives) {
+    bulkhead::thread_pool pool(1);
+    try {
+        pool.submit([] { throw own_error(); }).get();
+        BOOST_ERROR("nothing was thrown");
+    } catch (const std::invalid_argument& e) {
+        BOOST_CHECK_THROW(std::rethrow_if_nested(e), own_error);
+    }
+    try {
+        pool.submit(throw_it<std::invalid_argument>, "plain").get();
+        BOOST_ERROR("nothing was thrown");
+    } catch (const std::invalid_argument& e) {
+        std::rethrow_if_nested(e);  // nothing is
     }
 }
 
@@ -213,8 +230,8 @@ BOOST_AUTO_TEST_CASE(a_relayed_exception_keeps_its_first_type_name) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(registered_types_arrive_as_themselves) {
-    process_pool pool(1);
+BOOST_AUTO_TEST_CASE_TEMPLATE(registered_types_arrive_as_themselves, Pool, executors) {
+    Pool pool(1);
     try {
         pool.submit(task_options{.name = "reader"}, throw_it<bad_line>, "line 7").get();
         BOOST_ERROR("nothing was thrown");

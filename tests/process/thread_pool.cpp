@@ -6,6 +6,7 @@
 #include <future>
 #include <memory>
 #include <set>
+#include <span>
 #include <stop_token>
 
 namespace {
@@ -61,6 +62,25 @@ BOOST_AUTO_TEST_CASE(a_task_holds_nothing_once_it_has_ended) {
     f.wait();
     until([&] { return watched.use_count() == 1; });
     BOOST_TEST(f.get() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_parameter_refers_to_is_not_converted) {
+    struct shape {
+        virtual ~shape() = default;
+        [[nodiscard]] virtual int corners() const { return 0; }
+    };
+    struct square_shape : shape {
+        [[nodiscard]] int corners() const override { return 4; }
+    };
+    bulkhead::thread_pool pool(1);
+    BOOST_TEST(pool.submit([](const shape& s) { return s.corners(); }, square_shape()).get() == 4);
+    const std::vector<double> numbers{1, 2};
+    const std::span<const double> seen(numbers);
+    BOOST_TEST(pool.submit([](std::span<const double> s) { return s.data(); }, seen).get() ==
+               numbers.data());
+    int here = 1;
+    pool.submit([](int& there) { ++there; }, std::ref(here)).get();
+    BOOST_TEST(here == 2);
 }
 
 BOOST_AUTO_TEST_CASE(exceptions_arrive_as_in_a_process_pool) {

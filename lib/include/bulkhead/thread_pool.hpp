@@ -11,6 +11,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -25,19 +26,32 @@ namespace detail {
 template <class F, class... A>
 auto submit_call(thread_core& core, when_full full, const task_options& options, F&& f,
                  A&&... args) {
-    using task = local_task<std::decay_t<F>, std::decay_t<A>...>;
+    using task = local_task_for<std::decay_t<F>, std::decay_t<A>...>;
     using result = typename task::result;
-    auto state = submit_local(core, options, full, [&](thread_core& to) -> local_state* {
-        return new task(to, options, std::forward<F>(f), std::forward<A>(args)...);
-    });
-    if (!state) return std::optional<future<result>>();
-    return std::optional(future<result>(std::move(state)));
+    // As arguments that do not encode, those that do not convert or copy fail their task, and not its caller.
+    std::exception_ptr not_made;
+    try {
+        auto state = submit_local(core, options, full, [&](thread_core& to) -> local_state* {
+            try {
+                return new task(to, options, std::forward<F>(f), std::forward<A>(args)...);
+            } catch (...) {
+                not_made = std::current_exception();
+                throw;
+            }
+        });
+        if (!state) return std::optional<future<result>>();
+        return std::optional(future<result>(std::move(state)));
+    } catch (...) {
+        if (!not_made) throw;
+        return std::optional(future<result>(make_failed_state(not_made)));
+    }
 }
 }  // namespace detail
 
 /// Runs callables on a boost::asio::thread_pool, behind the same futures as process_pool, so that a
 /// program changes where its tasks run by changing one type. Nothing is encoded here: any callable
-/// and any movable arguments will do, and a crash takes the program with it.
+/// and any movable arguments will do, and a crash takes the program with it. Exceptions arrive as from a
+/// process_pool too; what was thrown is nested in an own type's standard base (std::rethrow_if_nested).
 ///
 /// All members may be called from any thread. Priorities, then order, as in process_pool; a
 /// task_options::timeout is refused (usage_error), since a thread cannot be killed; retries have
@@ -57,8 +71,9 @@ public:
     /// shutdown(): waits for every task.
     ~thread_pool();
 
-    /// Runs `f(args...)` on copies of f and args in a thread of the pool. Waits while the backlog is
-    /// full. Throws pool_closed.
+    /// Runs `f(args...)` on copies of f and args in a thread of the pool. The arguments are converted to the
+    /// parameters' types here, in the caller, where f has a signature that tells these (a function, a lambda
+    /// that is not generic). Waits while the backlog is full. Throws pool_closed.
     template <class F, class... A>
     requires(!std::same_as<std::remove_cvref_t<F>, task_options>)
     auto submit(F&& f, A&&... args) {

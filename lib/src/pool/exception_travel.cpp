@@ -82,9 +82,9 @@ struct registry {
     }
 };
 
-/// The standard type made anew, with the message it had.
-template <class Base>
-class remote final : public Base, public remote_info {
+/// The standard type made anew, with the message it had; and with more bases made by default.
+template <class Base, class... More>
+class remote final : public Base, public remote_info, public More... {
 public:
     template <class... A>
     explicit remote(remote_info info, A&&... arguments)
@@ -92,29 +92,29 @@ public:
     [[nodiscard]] const char* what() const noexcept override { return message().c_str(); }
 };
 
-template <class Base>
+template <class Base, class... More>
 [[noreturn]] void throw_as(const wire_exception& e, remote_info info) {
     if constexpr (std::is_same_v<Base, std::filesystem::filesystem_error>) {
-        throw remote<Base>(std::move(info), e.message, std::filesystem::path(e.path1),
-                           std::filesystem::path(e.path2), to_code(e.code));
+        throw remote<Base, More...>(std::move(info), e.message, std::filesystem::path(e.path1),
+                                    std::filesystem::path(e.path2), to_code(e.code));
     } else if constexpr (std::is_same_v<Base, std::ios_base::failure>) {
-        throw remote<Base>(std::move(info), e.message, to_code(e.code));
+        throw remote<Base, More...>(std::move(info), e.message, to_code(e.code));
     } else if constexpr (std::is_same_v<Base, std::system_error>) {
-        throw remote<Base>(std::move(info), to_code(e.code));
+        throw remote<Base, More...>(std::move(info), to_code(e.code));
     } else if constexpr (std::is_same_v<Base, std::future_error>) {
-        throw remote<Base>(std::move(info), static_cast<std::future_errc>(e.code.value));
+        throw remote<Base, More...>(std::move(info), static_cast<std::future_errc>(e.code.value));
     } else if constexpr (std::is_same_v<Base, std::regex_error>) {
         // Not an enumeration of a fixed type: it has no other values.
         if (e.code.value < 0 || e.code.value > regex_error_max) {
             throw codec_error(
                 "bulkhead: an exception does not decode: its code is none of its type");
         }
-        throw remote<Base>(std::move(info),
-                           static_cast<std::regex_constants::error_type>(e.code.value));
+        throw remote<Base, More...>(std::move(info),
+                                    static_cast<std::regex_constants::error_type>(e.code.value));
     } else if constexpr (std::is_constructible_v<Base, std::string>) {
-        throw remote<Base>(std::move(info), e.message);
+        throw remote<Base, More...>(std::move(info), e.message);
     } else {
-        throw remote<Base>(std::move(info));
+        throw remote<Base, More...>(std::move(info));
     }
 }
 
@@ -151,9 +151,10 @@ struct type_table {
         (void)(matches(std::type_identity<Types>{}) || ...);
     }
 
+    template <class... More>
     [[noreturn]] static void rethrow(const wire_exception& e, remote_info info) {
         using thrower = void (*)(const wire_exception&, remote_info);
-        static constexpr std::array<thrower, size> throwers{&throw_as<Types>...};
+        static constexpr std::array<thrower, size> throwers{&throw_as<Types, More...>...};
         throwers[e.type](e, std::move(info));
         std::terminate();  // not reached: every thrower throws
     }
@@ -219,14 +220,25 @@ wire_exception describe_current() {
     return e;
 }
 
+template <class... More>
 [[noreturn]] void rethrow(const wire_exception& e, pid_t pid, const std::string& task_name) {
     remote_info info(e.type_name, e.message, pid, task_name);
     if (const auto own = registry::find(e.own_type)) {
         decoder in(e.own);
         own->rethrow(in, info);
     }
-    if (e.type < table::size) table::rethrow(e, std::move(info));
+    if (e.type < table::size) table::rethrow<More...>(e, std::move(info));
     throw remote_error(std::move(info));
+}
+
+/// The exception being handled, as from a worker, but that it is of this process.
+template <class... More>
+std::exception_ptr made_anew(const std::string& task_name) {
+    try {
+        rethrow<More...>(describe_current(), ::getpid(), task_name);
+    } catch (...) {
+        return std::current_exception();
+    }
 }
 
 }  // namespace
@@ -257,19 +269,14 @@ std::exception_ptr as_remote(const std::exception_ptr& error, const std::string&
         std::rethrow_exception(error);
     } catch (const remote_info&) {
         return error;
+    } catch (const bulkhead::error& own) {
+        if (!table::is_exactly_one(typeid(own))) return error;  // worker_crashed and the like
+        return made_anew<>(task_name);
     } catch (const std::exception& thrown) {
-        if (!table::is_exactly_one(typeid(thrown))) return error;
-        try {
-            rethrow(describe_current(), ::getpid(), task_name);
-        } catch (...) {
-            return std::current_exception();
-        }
+        if (table::is_exactly_one(typeid(thrown))) return made_anew<>(task_name);
+        return made_anew<std::nested_exception>(task_name);
     } catch (...) {
-        try {
-            rethrow(describe_current(), ::getpid(), task_name);
-        } catch (...) {
-            return std::current_exception();
-        }
+        return made_anew<>(task_name);
     }
 }
 

@@ -22,8 +22,9 @@ void encode_current_exception(encoder& out);
 [[noreturn]] void throw_remote(std::span<const std::byte> bytes, pid_t pid,
                                const std::string& task_name);
 
-/// For tasks of this process: an exception of exactly a standard type, or of none at all, becomes what
-/// throw_remote() throws; a type of the program's own that derives from a standard one stays itself.
+/// For tasks of this process: what an exception is at the end of its way from a worker, so that a program that
+/// changes its executor catches the same. An own type that arrives as its standard base is nested in that
+/// (std::rethrow_if_nested). The library's own errors about workers stay themselves.
 [[nodiscard]] std::exception_ptr as_remote(const std::exception_ptr& error,
                                            const std::string& task_name);
 

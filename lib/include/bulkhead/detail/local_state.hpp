@@ -4,6 +4,7 @@
 
 #include <bulkhead/detail/future_state.hpp>
 #include <bulkhead/detail/idle_watch.hpp>
+#include <bulkhead/detail/signature.hpp>
 #include <bulkhead/detail/when_full.hpp>
 #include <bulkhead/options.hpp>
 
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -95,6 +97,45 @@ private:
     std::exception_ptr error_;
     mutable std::atomic<extras*> extras_{nullptr};  // owned; made once
 };
+
+template <class F, class... A>
+class local_task;
+
+/// The type in which a thread_pool keeps an argument A (decayed) for a parameter P: converted at once, as a
+/// process_pool does, so that what A points to may change or go. But not what P refers to as it is: an object
+/// of P's type or of a class derived from it, or what std::ref() wraps.
+template <class P, class A>
+struct kept_as {
+    static constexpr bool refers = std::is_base_of_v<std::remove_cvref_t<P>, A> ||
+                                   std::is_same_v<std::remove_cvref_t<P>, A> || is_out_parameter<P>;
+    using type = std::conditional_t<!refers && std::is_convertible_v<A, stored<P>> &&
+                                        std::is_convertible_v<stored<P>, P>,
+                                    stored<P>, A>;
+};
+template <class P, class T>
+struct kept_as<P, std::reference_wrapper<T>> {
+    using type = std::reference_wrapper<T>;
+};
+
+/// The task of thread_pool for an F, which takes parameters P..., and arguments A...: both decayed.
+template <class F, class List, class... A>
+struct local_task_with {
+    using type = local_task<F, A...>;
+};
+template <class F, class... P, class... A>
+requires(sizeof...(P) == sizeof...(A))
+struct local_task_with<F, parameter_list<P...>, A...> {
+    using type = local_task<F, typename kept_as<P, A>::type...>;
+};
+template <class F, class First, class... P, class... A>
+requires(sizeof...(P) == sizeof...(A) &&
+         std::is_same_v<std::remove_cvref_t<First>, std::stop_token>)
+struct local_task_with<F, parameter_list<First, P...>, A...> {
+    using type = local_task<F, typename kept_as<P, A>::type...>;
+};
+template <class F, class... A>
+using local_task_for =
+    typename local_task_with<F, typename parameters_for<F, A...>::all, A...>::type;
 
 template <class F, class... A>
 class local_task final : public local_state {

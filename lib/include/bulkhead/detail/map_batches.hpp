@@ -301,7 +301,8 @@ private:
 template <class F, class... A>
 class thread_batches {
 public:
-    using result = typename local_task<F, A...>::result;
+    using task = local_task_for<F, A...>;
+    using result = typename task::result;
     static constexpr bool is_flat = false;
     using value_type = typename map_outcome<result>::value_type;
     using outcomes = outcome_list<result>;
@@ -353,11 +354,11 @@ private:
     template <class... Args>
     void add(Args&&... arguments) {
         try {
-            filling_.state = submit_local(
-                *core_, task_options{}, when_full::wait, [&](thread_core& core) -> local_state* {
-                    return new local_task<F, A...>(core, task_options{}, function_,
-                                                   std::forward<Args>(arguments)...);
-                });
+            filling_.state = submit_local(*core_, task_options{}, when_full::wait,
+                                          [&](thread_core& core) -> local_state* {
+                                              return new task(core, task_options{}, function_,
+                                                              std::forward<Args>(arguments)...);
+                                          });
         } catch (const pool_closed&) {
             filling_.error = std::current_exception();
         }
