@@ -4,6 +4,7 @@
 #include <bulkhead/asio.hpp>
 
 #include <boost/asio.hpp>
+#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/experimental/as_tuple.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
@@ -140,6 +141,81 @@ void a_callback_runs_on_its_executor() {
 BOOST_AUTO_TEST_CASE(a_callback_runs_on_its_executor_and_not_before) {
     a_callback_runs_on_its_executor<process_pool>();
     a_callback_runs_on_its_executor<bulkhead::thread_pool>();
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_callback_of_a_future_runs_on_the_executor_that_it_is_for, Pool,
+                              executors) {
+    Pool pool(1);
+    net::io_context io;
+    const auto here = std::this_thread::get_id();
+    int calls = 0;
+    auto coming = pool.submit(square, 3);
+    coming.on_done(io.get_executor(), [&, moved = std::make_unique<int>(7)] {
+        BOOST_TEST((std::this_thread::get_id() == here));
+        BOOST_TEST(*moved == 7);
+        ++calls;
+    });
+    coming.wait();
+    coming.on_done(net::make_strand(net::any_io_executor(io.get_executor())),
+                   [&](bulkhead::future<int> done) {
+                       BOOST_TEST(done.get() == 9);
+                       ++calls;
+                   });
+    coming.on_done(io, [&](bulkhead::future<int>& done) {
+        BOOST_TEST(done.done());
+        ++calls;
+    });
+    auto dropped = pool.submit(square, 4);
+    dropped.on_done(io, [&](bulkhead::future<int>& done) {
+        BOOST_TEST(done.get() == 16);
+        ++calls;
+    });
+    dropped = {};
+    pool.join();
+    BOOST_TEST(calls == 0);
+    io.run();
+    BOOST_TEST(calls == 4);
+    BOOST_CHECK_THROW(dropped.on_done(io, [] {}), bulkhead::usage_error);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_callback_whose_context_goes_first_goes_with_it, Pool, executors) {
+    Pool pool(1);
+    const auto watched = std::make_shared<int>(1);
+    std::atomic<bool> over{false};
+    bulkhead::future<void> task;
+    {
+        net::io_context io;
+        task = pool.submit([] { ::usleep(20'000); });
+        task.on_done(io, [watched] { BOOST_ERROR("was called"); });
+        task.on_done([&over] { over = true; });
+    }
+    BOOST_TEST(watched.use_count() == 1);
+    pool.join();
+    until([&] { return over.load(); });
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(executors_of_every_kind_are_called, Pool, executors) {
+    Pool pool(1);
+    net::io_context io;
+    const auto here = std::this_thread::get_id();
+    int calls = 0;
+    const auto count = [&](const std::exception_ptr& error, int value) {
+        BOOST_TEST(!error);
+        BOOST_TEST(value == 25);
+        BOOST_TEST((std::this_thread::get_id() == here));
+        ++calls;
+    };
+    const net::any_io_executor any = io.get_executor();
+    pool.async_submit(square, 5, net::bind_executor(any, count));
+    pool.async_submit(square, 5, net::bind_executor(net::make_strand(any), count));
+    pool.async_submit(square, 5, net::bind_executor(net::make_strand(io), count));
+    pool.async_submit(square, 5, net::bind_executor(net::io_context::strand(io), count));
+    pool.async_submit(
+        square, 5,
+        net::any_completion_handler<void(std::exception_ptr, int)>(net::bind_executor(io, count)));
+    BOOST_TEST(calls == 0);
+    io.run();
+    BOOST_TEST(calls == 5);
 }
 
 BOOST_AUTO_TEST_CASE(a_handler_without_an_executor_runs_on_the_system_executor) {

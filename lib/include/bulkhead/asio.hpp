@@ -1,7 +1,7 @@
 /// @file
 /// Tasks and queues in programs of Boost.Asio. An opt-in header: with it the members
 /// process_pool::async_submit and async_join, thread_pool::async_submit and async_join,
-/// queue::async_get and async_put can be called.
+/// queue::async_get and async_put, and future::on_done with an executor can be called.
 /// @code
 /// boost::asio::awaitable<void> serve(bulkhead::process_pool& pool, std::string request) {
 ///     using namespace boost::asio::experimental::awaitable_operators;
@@ -57,6 +57,7 @@
 #include <bulkhead/thread_pool.hpp>
 
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/bind_executor.hpp>
 
 #include <cstddef>
 #include <exception>
@@ -165,6 +166,25 @@ struct initiate_join {
             },
             core);
     }
+};
+
+// ---- on_done with an executor
+
+template <class Callback>
+struct done_handler {
+    Callback callback;
+    void operator()(const std::exception_ptr&) { callback(); }
+};
+
+template <class Handler>
+class done_operation final : public asio_operation<Handler, void> {
+public:
+    using asio_operation<Handler, void>::asio_operation;
+
+    void request_cancel() override {}
+
+private:
+    void take() override {}
 };
 
 // ---- async_get and async_put
@@ -292,6 +312,17 @@ struct asio_bridge {
     static auto join(const std::shared_ptr<Core>& core, Token&& token) {
         return boost::asio::async_initiate<Token, void(std::exception_ptr)>(
             initiate_join<Core>{core}, token);
+    }
+
+    template <class Executor, class Callback>
+    static void on_done(future_state& task, Executor&& executor, Callback&& callback) {
+        auto handler = boost::asio::bind_executor(
+            std::forward<Executor>(executor),
+            done_handler<std::decay_t<Callback>>{std::forward<Callback>(callback)});
+        using operation = done_operation<decltype(handler)>;
+        begin_operation<operation>(std::move(handler), [&](const std::shared_ptr<operation>& one) {
+            task.on_done([one] { one->complete(nullptr); });
+        });
     }
 
     template <class T, class Token>

@@ -2,6 +2,7 @@
 /// The result of a task, when it comes.
 #pragma once
 
+#include <bulkhead/detail/asio_bridge.hpp>
 #include <bulkhead/detail/deadline.hpp>
 #include <bulkhead/detail/future_state.hpp>
 
@@ -118,19 +119,26 @@ public:
         if constexpr (std::is_invocable_v<Callback&>) {
             shared.on_done(std::function<void()>(std::move(callback)));
         } else {
-            static_assert(
-                std::is_invocable_v<Callback&, future> || std::is_invocable_v<Callback&, future&>,
-                "bulkhead: on_done takes a callback of (), (future<T>) or (future<T>&)");
             shared.on_done([callback = std::move(callback), raw = &shared]() mutable {
                 raw->add_ref();
-                future self{detail::state_ptr(raw)};
-                if constexpr (std::is_invocable_v<Callback&, future&>) {
-                    callback(self);
-                } else {
-                    callback(std::move(self));
-                }
+                call(callback, detail::state_ptr(raw));
             });
         }
+    }
+
+    /// The same, but called on an executor of Boost.Asio, or on a context's: by way of boost::asio::post(), also
+    /// when the task has ended already. Until then the executor has outstanding work, so that
+    /// io_context::run() does not return. An exception from the callback leaves run(), as any handler's. When the
+    /// context is destroyed first, so is the callback. Needs bulkhead/asio.hpp.
+    template <class Executor, class Callback>
+    void on_done(Executor&& executor, Callback callback) {
+        detail::state_ptr shared = state_;
+        (void)state("on_done");
+        detail::with_asio<Executor, Callback>::bridge::on_done(
+            *state_, std::forward<Executor>(executor),
+            [callback = std::move(callback), shared = std::move(shared)]() mutable {
+                call(callback, std::move(shared));
+            });
     }
 
     /// What the task has said with report_progress(), so far: zeros before it did, and in a new run of it;
@@ -168,6 +176,23 @@ public:
 
 private:
     using clock = detail::future_state::clock;
+
+    template <class Callback>
+    static void call(Callback& callback, [[maybe_unused]] detail::state_ptr shared) {
+        if constexpr (std::is_invocable_v<Callback&>) {
+            callback();
+        } else {
+            static_assert(
+                std::is_invocable_v<Callback&, future> || std::is_invocable_v<Callback&, future&>,
+                "bulkhead: on_done takes a callback of (), (future<T>) or (future<T>&)");
+            future self(std::move(shared));
+            if constexpr (std::is_invocable_v<Callback&, future&>) {
+                callback(self);
+            } else {
+                callback(std::move(self));
+            }
+        }
+    }
 
     detail::future_state& state(const char* member) const {
         if (!state_) detail::throw_no_state(member);

@@ -1,5 +1,5 @@
 /// @file
-/// Where the members that take a completion token find Asio: nowhere, unless bulkhead/asio.hpp is
+/// Where the members that take a completion token or an executor find Asio: nowhere, unless bulkhead/asio.hpp is
 /// included before they are called.
 #pragma once
 
@@ -21,7 +21,8 @@ struct with_asio {
     static constexpr bool is_included = requires { sizeof(bridge); };
     static_assert(is_included,
                   "bulkhead: members that take a completion token (async_submit, async_join, "
-                  "async_get, async_put) need #include <bulkhead/asio.hpp>");
+                  "async_get, async_put) or an executor (on_done) need #include "
+                  "<bulkhead/asio.hpp>");
 };
 
 }  // namespace bulkhead::detail

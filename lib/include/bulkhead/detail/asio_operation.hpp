@@ -8,11 +8,17 @@
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/execution/blocking.hpp>
 #include <boost/asio/execution/context.hpp>
+#include <boost/asio/execution/executor.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/prefer.hpp>
 #include <boost/asio/query.hpp>
+#include <boost/asio/require.hpp>
+#include <boost/asio/system_executor.hpp>
 
 #include <exception>
 #include <memory>
@@ -53,6 +59,44 @@ std::shared_ptr<pending_operations> operations_of(const Executor& executor) {
     }
 }
 
+/// Work that an executor has outstanding. Not executor_work_guard where there is a choice: Boost 1.81 takes
+/// a strand of any_io_executor for an executor of the old kind too, and does not compile.
+template <class Executor>
+class outstanding_work {
+public:
+    explicit outstanding_work(const Executor& executor)
+        : executor_(executor),
+          work_(boost::asio::prefer(executor, boost::asio::execution::outstanding_work.tracked)) {}
+    [[nodiscard]] const Executor& get_executor() const noexcept { return executor_; }
+
+private:
+    Executor executor_;
+    std::decay_t<decltype(boost::asio::prefer(std::declval<const Executor&>(),
+                                              boost::asio::execution::outstanding_work.tracked))>
+        work_;
+};
+template <class Executor>
+requires(!boost::asio::execution::is_executor_v<Executor>)
+class outstanding_work<Executor> : public boost::asio::executor_work_guard<Executor> {
+    using boost::asio::executor_work_guard<Executor>::executor_work_guard;
+};
+
+/// Calls `function` on the executor, later: never in this call.
+template <class Executor, class Function>
+void call_later(const Executor& executor, Function&& function) {
+    namespace asio = boost::asio;
+    if constexpr (asio::execution::is_executor_v<Executor> &&
+                  !asio::can_require_v<const Executor&, asio::execution::blocking_t::never_t>) {
+        // Such as any_completion_executor: it may call within execute(), so that is called elsewhere.
+        asio::post(asio::system_executor(),
+                   [executor, function = std::forward<Function>(function)]() mutable {
+                       executor.execute(std::move(function));
+                   });
+    } else {
+        asio::post(executor, std::forward<Function>(function));
+    }
+}
+
 /// A handler that waits, in memory from its associated allocator, with its executor's outstanding
 /// work.
 template <class Handler>
@@ -62,7 +106,7 @@ class held_handler {
         explicit block(Handler&& from)
             : handler(std::move(from)), work(boost::asio::get_associated_executor(handler)) {}
         Handler handler;
-        boost::asio::executor_work_guard<executor> work;
+        outstanding_work<executor> work;
     };
     using allocator = typename std::allocator_traits<
         boost::asio::associated_allocator_t<Handler>>::template rebind_alloc<block>;
@@ -119,9 +163,8 @@ protected:
     void post(std::exception_ptr error) final {
         error_ = std::move(error);
         const auto executor = handler_.get_executor();
-        boost::asio::post(executor,
-                          delivery{std::static_pointer_cast<asio_operation>(shared_from_this()),
-                                   std::move(handler_)});
+        call_later(executor, delivery{std::static_pointer_cast<asio_operation>(shared_from_this()),
+                                      std::move(handler_)});
     }
     void orphan() noexcept override { handler_.drop(); }
 
