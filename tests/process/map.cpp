@@ -186,7 +186,8 @@ BOOST_AUTO_TEST_CASE(a_chunk_size_beyond_what_a_message_holds_is_cut) {
     BOOST_TEST(j == 2000U);
 }
 
-BOOST_AUTO_TEST_CASE(an_argument_whose_conversion_throws_is_an_input_that_throws) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(an_argument_whose_conversion_throws_is_an_input_that_throws, Pool,
+                              executors) {
     struct odd_refused {
         int x;
         operator int() const {
@@ -194,8 +195,7 @@ BOOST_AUTO_TEST_CASE(an_argument_whose_conversion_throws_is_an_input_that_throws
             return x;
         }
     };
-    // Of a process pool, which sends what the function takes; in a thread_pool the call converts.
-    process_pool pool(2);
+    Pool pool(2);
     std::vector<odd_refused> inputs;
     for (int i = 0; i != 20; ++i) inputs.push_back({i});
     for (const auto chunk : chunk_sizes) {
@@ -267,6 +267,27 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(several_ranges_are_zipped_up_to_the_shortest, Pool
     sums.clear();
     for (const int s : pool.map(add, ys, std::views::iota(0))) sums.push_back(s);
     BOOST_TEST((sums == std::vector<int>{10, 21, 32}));
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(results_go_into_views_and_take_the_place_of_others, Pool, executors) {
+    Pool pool(2);
+    std::vector<int> seen;
+    for (const int s : pool.map(square, std::views::iota(1, 5)) |
+                           std::views::transform([](int y) { return y + 1; })) {
+        seen.push_back(s);
+    }
+    BOOST_TEST((seen == std::vector<int>{2, 5, 10, 17}));
+    int more = 1;  // a closure, which cannot be assigned
+    const auto with = [&](int from) {
+        return pool.map([more](int x) { return x + more; }, std::views::iota(from, from + 3));
+    };
+    auto results = with(0);
+    BOOST_TEST(*results.begin() == 1);
+    results = with(10);
+    BOOST_TEST(*results.begin() == 11);
+    auto unordered = pool.map_unordered(square, std::vector<int>{2});
+    unordered = pool.map_unordered(square, std::vector<int>{3});
+    for (auto [index, y] : unordered) BOOST_TEST(y == 9);
 }
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(a_function_for_its_effect_is_mapped_with_wait, Pool, executors) {

@@ -55,6 +55,7 @@ BOOST_AUTO_TEST_CASE(its_crashes_and_exceptions_arrive_as_those_of_any_task) {
 
 BOOST_AUTO_TEST_CASE(map_an_initializer_and_stop_tokens_work_with_names) {
     constexpr named_task<void(int)> set_up("set up");
+    constexpr named_task<std::string(std::string, std::string)> longest("longest");
     constexpr named_task<int()> set_up_with("set up with");
     constexpr named_task<int(std::stop_token, int)> wait_for_stop("wait for stop");
     process_pool pool({.workers = 2, .initializer = {set_up, 42}, .executable = worker_program});
@@ -65,6 +66,7 @@ BOOST_AUTO_TEST_CASE(map_an_initializer_and_stop_tokens_work_with_names) {
     }
     BOOST_TEST(position == 500);
     BOOST_TEST(pool.submit(set_up_with).get() == 42);
+    BOOST_TEST(pool.submit(longest, "ab", "a").get() == "ab");
     auto f = pool.submit(wait_for_stop, 7);
     until([&] { return f.running(); });
     (void)f.cancel();
@@ -77,7 +79,9 @@ BOOST_AUTO_TEST_CASE(a_name_or_signature_that_is_not_there_is_told) {
     const auto unknown = codec_complaint(pool.submit(named_task<int(int)>("no such"), 1));
     BOOST_TEST(contains(unknown, "named_worker has no task 'no such'"), unknown);
     const auto other = codec_complaint(pool.submit(named_task<int(double)>("square"), 1));
-    BOOST_TEST(contains(other, "another signature"), other);
+    BOOST_TEST(contains(other, "'square' of another signature: int (int) is not"), other);
+    const auto texts = codec_complaint(pool.submit(named_task<int(int)>("longest"), 1));
+    BOOST_TEST(contains(texts, ": std::string (std::string, std::string) is not"), texts);
     const auto several = codec_complaint(pool.submit(named_task<int(int)>("twice"), 1));
     BOOST_TEST(contains(several, "several tasks 'twice'"), several);
     BOOST_TEST(pool.submit(square_by_name, 5).get() == 25);

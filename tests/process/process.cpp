@@ -34,6 +34,15 @@ class own_error : public std::runtime_error {
 
 void sleepy(const fs::path& started) { hang(started); }
 
+void start_itself(const fs::path& log) {
+    append_line(log, "here");
+    try {
+        bulkhead::process(start_itself, log).join();
+    } catch (const bulkhead::usage_error& refusal) {
+        append_line(log, refusal.what());
+    }
+}
+
 }  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(process, scene)
@@ -49,6 +58,12 @@ BOOST_AUTO_TEST_CASE(ten_in_turn_each_run_their_function_elsewhere) {
         BOOST_TEST(!p.running());
     }
     BOOST_TEST(lines_of(file("log")).size() == 10U);
+}
+
+BOOST_AUTO_TEST_CASE(a_function_that_starts_itself_in_a_process_comes_to_a_bound) {
+    bulkhead::process(start_itself, file("log")).join();
+    BOOST_TEST(lines_of(file("log")).size() == bulkhead::process_nesting_max + 1);
+    BOOST_TEST(contains(content(file("log")), "is not started"));
 }
 
 BOOST_AUTO_TEST_CASE(arguments_are_converted_and_travel_whole) {

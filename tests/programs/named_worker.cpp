@@ -23,6 +23,11 @@ int square(int x) noexcept { return x * x; }
 
 void set_up(int with) { set_up_with = with; }
 
+template <class Left, class Right>
+std::string longest(const Left& left, const Right& right) {
+    return left.size() < right.size() ? right : left;
+}
+
 int wait_for_stop(std::stop_token stop, int x) {
     while (!stop.stop_requested()) ::usleep(1000);
     return x;
@@ -30,6 +35,7 @@ int wait_for_stop(std::stop_token stop, int x) {
 
 }  // namespace
 
+BULKHEAD_TASK("longest", longest<std::string, std::string>);
 BULKHEAD_TASK("decode", decode);
 BULKHEAD_TASK("square", square);
 BULKHEAD_TASK("set up", set_up);

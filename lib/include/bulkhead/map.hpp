@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <deque>
 #include <iterator>
+#include <memory>
 #include <ranges>
 #include <utility>
 
@@ -35,7 +36,14 @@ public:
     map_range(Source source, const map_options& options, Views... inputs)
         : feed_(std::move(source), options, std::move(inputs)...) {}
     map_range(map_range&&) noexcept = default;
-    map_range& operator=(map_range&&) = delete;
+    /// Leaves what it held before. (A closure cannot be assigned, so it is made anew.)
+    map_range& operator=(map_range&& other) noexcept {
+        if (this != &other) {
+            std::destroy_at(this);
+            std::construct_at(this, std::move(other));
+        }
+        return *this;
+    }
     ~map_range() {
         for (auto& batch : in_flight_) feed_.source().abandon(batch);
     }

@@ -41,7 +41,14 @@ public:
     map_unordered_range(Source source, const map_options& options, Views... inputs)
         : feed_(std::move(source), options, std::move(inputs)...) {}
     map_unordered_range(map_unordered_range&&) noexcept = default;
-    map_unordered_range& operator=(map_unordered_range&&) = delete;
+    /// As map_range's.
+    map_unordered_range& operator=(map_unordered_range&& other) noexcept {
+        if (this != &other) {
+            std::destroy_at(this);
+            std::construct_at(this, std::move(other));
+        }
+        return *this;
+    }
     ~map_unordered_range() {
         for (auto& [first, batch] : in_flight_) feed_.source().abandon(batch);
     }

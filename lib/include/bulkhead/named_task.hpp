@@ -60,7 +60,7 @@ bool register_function(const char* name) {
     using task = task_of<constant_function<Function>>;
     static_assert(task::ok && task::parameters_ok);
     using call = typename task::call;
-    return register_task({name, typeid(typename call::wire_types).name(), call::wire_signature(),
+    return register_task({name, typeid(typename call::wire_function).name(), call::wire_signature(),
                           &call::run, &call::run_chunk});
 }
 
@@ -105,13 +105,13 @@ inline constexpr bool is_named_task<named_task<Signature>> = true;
 
 }  // namespace bulkhead
 
-/// At namespace scope of a worker program: its tasks of that name run `function`, a function or `+[]` without
-/// captures. Names are unique in a program. In a static library it has an effect only if its object file is linked:
+/// BULKHEAD_TASK(name, function), at namespace scope of a worker program: its tasks of that name run `function`, a
+/// function or `+[]` without captures. Names are unique in a program. In a static library it has an effect only if its object file is linked:
 /// by a reference to something in it, as an OBJECT library of CMake's, or by --whole-archive.
-#define BULKHEAD_TASK(name, function)                                                      \
+#define BULKHEAD_TASK(name, ...)                                                           \
     static_assert(sizeof("" name) > 1 && sizeof("" name) <= 64,                            \
                   "bulkhead: a task's name is a literal of 1 to 63 bytes");                \
     [[maybe_unused]] static const bool BULKHEAD_DETAIL_JOIN(bulkhead_task_, __COUNTER__) = \
-        ::bulkhead::detail::register_function<(function)>(name)
+        ::bulkhead::detail::register_function<(__VA_ARGS__)>(name)
 #define BULKHEAD_DETAIL_JOIN(a, b) BULKHEAD_DETAIL_JOIN_NOW(a, b)
 #define BULKHEAD_DETAIL_JOIN_NOW(a, b) a##b

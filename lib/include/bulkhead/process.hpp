@@ -8,12 +8,16 @@
 #include <bulkhead/task.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <sys/types.h>
 #include <utility>
 
 namespace bulkhead {
+
+/// So deep processes may be started by processes and tasks of pools; a deeper one is a usage_error.
+inline constexpr std::size_t process_nesting_max = 16;
 
 /// A process that runs one function of this program and ends: `process p(write_queue, q);`, like
 /// Python's multiprocessing.Process with `start` in the constructor. What the function and its
@@ -26,7 +30,8 @@ namespace bulkhead {
 /// is a process object that has not been joined.
 class process {
 public:
-    /// Starts it. Throws usage_error (init() forgotten), pool_broken when it cannot be started.
+    /// Starts it. Throws usage_error (init() forgotten, or process_nesting_max reached), pool_broken when it
+    /// cannot be started.
     template <class F, class... A>
     requires(!std::same_as<std::remove_cvref_t<F>, process>)
     explicit process(F&& f, A&&... args) {

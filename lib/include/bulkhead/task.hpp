@@ -161,6 +161,9 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
     /// alignments.
     using wire_types =
         parameter_list<std::bool_constant<TakesToken>, parameter_list<result>, stored<P>...>;
+    /// For sentences.
+    using wire_function =
+        std::conditional_t<TakesToken, result(std::stop_token, stored<P>...), result(stored<P>...)>;
     [[nodiscard]] static std::uint64_t wire_signature() noexcept {
         return signature_hash(typeid(wire_types).name(),
                               {size_and_alignment<result>(), size_and_alignment<stored<P>>()...});

@@ -8,6 +8,7 @@
 
 #include <bulkhead/error.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cinttypes>
 #include <csignal>
@@ -53,6 +54,11 @@ const std::string& outer_compartments() {
         return std::string(value == nullptr ? "" : value);
     }();
     return outer;
+}
+
+std::size_t outer_levels() {
+    const auto& outer = outer_compartments();
+    return static_cast<std::size_t>(std::count(outer.begin(), outer.end(), '/'));
 }
 
 // ---- place

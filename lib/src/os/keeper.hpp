@@ -7,6 +7,7 @@
 #include "os/launch.hpp"
 #include "os/memfd.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -89,6 +90,8 @@ private:
 
 /// The marks that this process has itself, "" outside of all compartments. Read once, at init().
 [[nodiscard]] const std::string& outer_compartments();
+/// How many pools and processes of pools and processes this process is in.
+[[nodiscard]] std::size_t outer_levels();
 
 /// A process started with this as its first argument is a keeper, and never comes as far as the
 /// program's own constructors or main().

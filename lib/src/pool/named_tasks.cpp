@@ -49,8 +49,8 @@ registered_task find(decoder& in) {
     const registered_task& found = first->second;
     if (found.signature != wanted.signature) {
         throw codec_error(who + "a task '" + std::string(name) +
-                          "' of another signature than the one that was called: " +
-                          os::readable_name(found.types));
+                          "' of another signature: " + os::readable_name(found.types) +
+                          " is not what the named_task that was called says");
     }
     return found;
 }

@@ -47,11 +47,10 @@ process_pool_options checked(process_pool_options options) {
         throw usage_error(
             "bulkhead: worker_cgroup is for a limit: give worker_memory_max_bytes too");
     }
-    const auto& outer = os::outer_compartments();
-    const auto levels = static_cast<std::size_t>(std::count(outer.begin(), outer.end(), '/'));
+    const std::size_t levels = os::outer_levels();
     if (options.nesting_max != 0 && levels >= options.nesting_max) {
         throw usage_error("bulkhead: a pool within " + std::to_string(levels) +
-                          " others, one in a task of the other: nesting_max allows " +
+                          " pools and processes, one in a task of the other: nesting_max allows " +
                           std::to_string(options.nesting_max) + " levels");
     }
     if (!options.executable.empty()) {

@@ -4,6 +4,7 @@
 
 #include "channel/payload.hpp"
 #include "os/fork_count.hpp"
+#include "os/keeper.hpp"
 #include "os/memfd.hpp"
 #include "os/spawn.hpp"
 #include "process/run_function.hpp"
@@ -40,6 +41,11 @@ namespace {
 
 void process::start(const detail::code_ref& entry, detail::task_encoder& arguments) {
     detail::require_init("process");
+    if (os::outer_levels() >= process_nesting_max) {
+        throw usage_error("bulkhead: a process within " + std::to_string(os::outer_levels()) +
+                          " pools and processes, one started by the other, is not started: a "
+                          "function that starts itself again would go on for ever");
+    }
     const auto bytes = arguments.bytes();
     const detail::function_header header{entry, bytes.size()};
     const std::size_t total = sizeof header + bytes.size();
