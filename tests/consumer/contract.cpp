@@ -1,11 +1,13 @@
-// Every signature of the public interface, once, as somebody else's program: prints 49 when all is right.
+// The public interface as its contract tells it, as somebody else's program: prints 49 when all is right. What is
+// beside it is in executors.cpp and memory.cpp.
+#include "check.hpp"
+
 #include <bulkhead/asio.hpp>
 #include <bulkhead/bulkhead.hpp>
 
 #include <boost/asio.hpp>
 
 #include <csignal>
-#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <iostream>
@@ -23,25 +25,6 @@ using namespace bulkhead;
 using namespace std::chrono_literals;
 
 namespace {
-
-void check(bool right, int line) {
-    if (right) return;
-    std::cerr << "contract.cpp:" << line << " does not hold\n";
-    std::_Exit(1);
-}
-#define CHECK(condition) check(static_cast<bool>(condition), __LINE__)
-
-template <class Error, class Call>
-Error thrown_by(Call&& call, int line) {
-    try {
-        (void)call();
-    } catch (const Error& error) {
-        return error;
-    }
-    check(false, line);
-    std::_Exit(1);
-}
-#define THROWN(Error, ...) thrown_by<Error>([&] { return __VA_ARGS__; }, __LINE__)
 
 int square(int x) { return x * x; }
 int add(int x, int y) { return x + y; }
