@@ -24,6 +24,9 @@ class own_error : public std::invalid_argument {
 public:
     own_error() : std::invalid_argument("own words") {}
 };
+class own_closed : public bulkhead::queue_closed {
+    using bulkhead::queue_closed::queue_closed;
+};
 class own_exception : public std::exception {
 public:
     [[nodiscard]] const char* what() const noexcept override { return "bare"; }
@@ -144,7 +147,12 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(own_type_arrives_as_its_nearest_standard_base_with
         BOOST_TEST(e.what() == "own words");
         BOOST_TEST(contains(dynamic_cast<const remote_info&>(e).type_name(), "own_error"));
     }
-    const auto bare = error_of<std::exception>(pool.submit([] { throw own_exception(); }));
+    try {
+        pool.submit([] { throw own_closed("own"); }).get();
+        BOOST_ERROR("nothing was thrown");
+    } catch (const bulkhead::queue_closed& e) {
+        BOOST_TEST(contains(dynamic_cast<const remote_info&>(e).type_name(), "own_closed"));
+    }
     try {
         pool.submit([] { throw own_exception(); }).get();
         BOOST_ERROR("nothing was thrown");

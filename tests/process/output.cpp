@@ -136,6 +136,18 @@ BOOST_AUTO_TEST_CASE(a_task_ends_though_a_process_that_it_left_behind_goes_on_wr
     pool.terminate();
 }
 
+BOOST_AUTO_TEST_CASE(a_task_that_puts_another_pipe_in_place_of_its_output_is_not_waited_for) {
+    process_pool pool({.workers = 1, .worker_output = [](const output_line&) {}});
+    const auto replace = [] {
+        int ends[2];
+        if (::pipe(ends) != 0) return false;
+        return ::dup2(ends[1], STDOUT_FILENO) >= 0 && ::write(STDOUT_FILENO, "unread", 6) == 6;
+    };
+    BOOST_TEST(pool.submit(replace).get());
+    // At half a second each they would come to the watchdog's end.
+    for (int i = 0; i != 1000; ++i) BOOST_TEST(pool.submit(square, i).get() == i * i);
+}
+
 BOOST_AUTO_TEST_CASE(a_callback_may_take_line_pid_and_name_apart) {
     std::atomic<int> seen{0};
     {

@@ -78,9 +78,39 @@ BOOST_AUTO_TEST_CASE(what_a_parameter_refers_to_is_not_converted) {
     const std::span<const double> seen(numbers);
     BOOST_TEST(pool.submit([](std::span<const double> s) { return s.data(); }, seen).get() ==
                numbers.data());
+    // A view into what the caller keeps is one in the result too.
+    const char* const text = "kept";
+    BOOST_TEST(static_cast<const void*>(
+                   pool.submit([](std::string_view s) { return s; }, text).get().data()) == text);
     int here = 1;
     pool.submit([](int& there) { ++there; }, std::ref(here)).get();
     BOOST_TEST(here == 2);
+}
+
+BOOST_AUTO_TEST_CASE(arguments_may_use_the_pool_while_they_are_converted) {
+    bulkhead::thread_pool pool(1);
+    struct asking {
+        bulkhead::thread_pool* of;
+        operator std::size_t() const { return of->workers().size(); }
+    };
+    const auto same = [](std::size_t count) { return count; };
+    BOOST_TEST(pool.submit(same, asking{&pool}).get() == 1U);
+    BOOST_TEST(pool.try_submit(same, asking{&pool})->get() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_copied_is_converted_by_each_run) {
+    struct only_moved {
+        only_moved(int x) : held(std::make_unique<int>(x)) {}
+        std::unique_ptr<int> held;
+    };
+    bulkhead::thread_pool pool(1);
+    std::atomic<int> runs{0};
+    const auto fail_once = [&runs](const only_moved& one) {
+        if (++runs == 1) throw std::domain_error("once");
+        return *one.held;
+    };
+    const task_options again{.retries = 1, .retry_on = bulkhead::any_exception};
+    BOOST_TEST(pool.submit(again, fail_once, 3).get() == 3);
 }
 
 BOOST_AUTO_TEST_CASE(exceptions_arrive_as_in_a_process_pool) {

@@ -22,7 +22,8 @@
 /// executor (else system_executor), never within the initiating function; until then that executor
 /// has outstanding work, so that io_context::run() does not return. Results are decoded there. The
 /// handler waits in memory of its associated allocator. A handler whose context is destroyed first
-/// is destroyed with it and not called; its task goes on, its get or put is withdrawn.
+/// is destroyed with it and not called; its task goes on, its get or put is withdrawn. (An
+/// any_completion_executor does not tell which context it is of: that one must outlive the handler.)
 ///
 /// Errors. None is thrown by the initiating function, except std::bad_alloc and by tokens:
 /// pool_closed, pool_broken, codec_error, std::length_error, queue_closed, and all that

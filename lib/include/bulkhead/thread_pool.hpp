@@ -26,7 +26,7 @@ namespace detail {
 template <class F, class... A>
 auto submit_call(thread_core& core, when_full full, const task_options& options, F&& f,
                  A&&... args) {
-    using task = local_task_for<std::decay_t<F>, std::decay_t<A>...>;
+    using task = local_task_for<std::decay_t<F>, A&&...>;
     using result = typename task::result;
     // As arguments that do not encode, those that do not convert or copy fail their task, and not its caller.
     std::exception_ptr not_made;
@@ -73,7 +73,8 @@ public:
 
     /// Runs `f(args...)` on copies of f and args in a thread of the pool. The arguments are converted to the
     /// parameters' types here, in the caller, where f has a signature that tells these (a function, a lambda
-    /// that is not generic). Waits while the backlog is full. Throws pool_closed.
+    /// that is not generic); but a view (std::string_view, std::span) is made in the task, and std::ref()
+    /// stays one. Those that do not convert fail their task. Waits while the backlog is full. Throws pool_closed.
     template <class F, class... A>
     requires(!std::same_as<std::remove_cvref_t<F>, task_options>)
     auto submit(F&& f, A&&... args) {

@@ -14,7 +14,7 @@ namespace bulkhead {
 /// One line that a worker wrote.
 struct output_line {
     pid_t pid = 0;
-    std::string task_name{};  ///< of the task that wrote it; empty: none, or unnamed
+    std::string task_name{};  ///< of the task that wrote its end; empty: none, or unnamed
     std::string text{};       ///< without its end of line
     bool is_stderr = false;
 };

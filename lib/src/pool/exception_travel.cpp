@@ -269,9 +269,10 @@ std::exception_ptr as_remote(const std::exception_ptr& error, const std::string&
         std::rethrow_exception(error);
     } catch (const remote_info&) {
         return error;
-    } catch (const bulkhead::error& own) {
-        if (!table::is_exactly_one(typeid(own))) return error;  // worker_crashed and the like
-        return made_anew<>(task_name);
+    } catch (const worker_crashed&) {
+        return error;
+    } catch (const task_timeout&) {
+        return error;
     } catch (const std::exception& thrown) {
         if (table::is_exactly_one(typeid(thrown))) return made_anew<>(task_name);
         return made_anew<std::nested_exception>(task_name);

@@ -111,7 +111,7 @@ state_ptr thread_core::submit(const task_options& options, when_full full, task_
         }
         return state;
     };
-    // A refused task must not have been made. Otherwise the user's copies are no business of the lock.
+    // A refused task must not have been made. The user's copies and conversions are no business of the lock.
     check_open();
     state_ptr state;
     if (full != when_full::refuse) state = made();
@@ -125,7 +125,24 @@ state_ptr thread_core::submit(const task_options& options, when_full full, task_
             check_open();
         }
     }
-    if (!state) state = made();
+    if (!state) {
+        ++promised_;
+        held.unlock();
+        std::exception_ptr failure;
+        try {
+            state = made();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        held.lock();
+        --promised_;
+        if (failure) {
+            held.unlock();
+            room_.notify_one();
+            std::rethrow_exception(failure);
+        }
+        check_open();
+    }
     auto& task = static_cast<local_state&>(*state);
     task.queued_ns_ = running_ == 0
                           ? steady_ns()

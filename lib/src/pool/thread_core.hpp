@@ -85,7 +85,7 @@ private:
     void mark_cancelled(local_state& task);
     void check_open() const;
     [[nodiscard]] bool backlog_full() const noexcept {
-        return queued_ + running_ >= threads_ + options_.backlog_max;
+        return queued_ + promised_ + running_ >= threads_ + options_.backlog_max;
     }
     [[nodiscard]] bool on_own_thread() const;
     void attach_threads(std::size_t wanted);
@@ -109,6 +109,7 @@ private:
     std::size_t cancelled_there_ = 0;
     std::list<thread_record> records_;
     std::atomic<std::size_t> queued_{0};  // threads look at it before they sleep
+    std::size_t promised_ = 0;            // places in the backlog, of tasks that are being made
     std::size_t unresolved_ = 0;
     std::int64_t last_end_ns_ = 0;     // steady_clock
     std::atomic<bool> closed_{false};  // set under the lock

@@ -91,7 +91,7 @@ constexpr std::size_t kept_objects_max = 1024;
 /// memory.
 constexpr double worn_at_part = 0.75;
 
-/// By the parent, which reads at once: a guard against one that is stopped.
+/// By the parent, which reads at once, unless it is stopped or another process goes on writing.
 constexpr std::chrono::milliseconds output_read_within{500};
 
 bool has_grown(std::uint64_t memory_max_bytes) {
@@ -102,14 +102,31 @@ bool has_grown(std::uint64_t memory_max_bytes) {
     return os::own_private_bytes() >= bytes_max;
 }
 
-/// Waits until the parent has read what is in a pipe that this process writes to.
-void await_reader(int fd, std::chrono::steady_clock::time_point until) noexcept {
-    struct stat about {};
-    int unread = 0;
-    const auto any = [&] { return ::ioctl(fd, FIONREAD, &unread) == 0 && unread != 0; };
-    if (!any() || ::fstat(fd, &about) != 0 || !S_ISFIFO(about.st_mode)) return;
-    while (any() && std::chrono::steady_clock::now() < until) ::usleep(50);
-}
+/// A pipe to the parent, as this process was born with it; a task may put something else in its place.
+class output_pipe {
+public:
+    explicit output_pipe(int fd) noexcept
+        : fd_(fd), is_pipe_(look(born_) && S_ISFIFO(born_.st_mode)) {}
+
+    /// Waits until the parent has read what is in it.
+    void await_reader(std::chrono::steady_clock::time_point until) const noexcept {
+        struct stat now {};
+        if (!is_pipe_ || !has_unread() || !look(now)) return;
+        if (now.st_dev != born_.st_dev || now.st_ino != born_.st_ino) return;
+        while (has_unread() && std::chrono::steady_clock::now() < until) ::usleep(50);
+    }
+
+private:
+    bool look(struct stat& at) const noexcept { return ::fstat(fd_, &at) == 0; }
+    [[nodiscard]] bool has_unread() const noexcept {
+        int bytes = 0;
+        return ::ioctl(fd_, FIONREAD, &bytes) == 0 && bytes != 0;
+    }
+
+    int fd_;
+    struct stat born_ {};
+    bool is_pipe_;
+};
 
 /// Mappings of what the last tasks were handed.
 class unmapping final : public channel::idle_work {
@@ -297,8 +314,8 @@ private:
         flush_output();
         if (!port_.output_by_task()) return;
         const auto until = std::chrono::steady_clock::now() + output_read_within;
-        await_reader(STDOUT_FILENO, until);
-        await_reader(STDERR_FILENO, until);
+        out_pipe_.await_reader(until);
+        err_pipe_.await_reader(until);
     }
 
     void finish_framed() {
@@ -349,6 +366,8 @@ private:
     }
 
     worker_port& port_;
+    const output_pipe out_pipe_{STDOUT_FILENO};
+    const output_pipe err_pipe_{STDERR_FILENO};
     const std::atomic<unsigned>& forks_ = os::fork_counter();
     const unsigned own_forks_ = forks_.load();
     task_encoder out_{&port_};

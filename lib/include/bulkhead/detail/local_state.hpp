@@ -101,26 +101,45 @@ private:
 template <class F, class... A>
 class local_task;
 
-/// The type in which a thread_pool keeps an argument A (decayed) for a parameter P: converted at once, as a
-/// process_pool does, so that what A points to may change or go. But not what P refers to as it is: an object
-/// of P's type or of a class derived from it, or what std::ref() wraps.
+template <class T>
+inline constexpr bool is_reference_wrapper = false;
+template <class T>
+inline constexpr bool is_reference_wrapper<std::reference_wrapper<T>> = true;
+
+/// Whether a thread_pool converts an argument A (with its reference) to a parameter P at once, as a process_pool
+/// does, so that what A points to may change or go. Not where P refers to the argument itself (it is a P or of a
+/// class derived from it), is a view of it, or is what only std::ref() passes; nor to a type that cannot be copied,
+/// if A can be: the task might have to run again.
+template <class P, class A>
+constexpr bool is_converted_at_once() {
+    using kept = std::remove_cvref_t<P>;
+    using given = std::decay_t<A>;
+    if constexpr (std::is_same_v<kept, given> || is_out_parameter<P> ||
+                  !requires { sizeof(kept); } || !std::is_same_v<kept, stored<P>>) {
+        return false;
+    } else if constexpr (std::is_base_of_v<kept, given> || !std::is_convertible_v<A, kept> ||
+                         !std::is_convertible_v<kept, P>) {
+        return false;
+    } else {
+        return std::is_copy_constructible_v<kept> || !std::is_copy_constructible_v<given> ||
+               std::is_pointer_v<given>;
+    }
+}
 template <class P, class A>
 struct kept_as {
-    static constexpr bool refers = std::is_base_of_v<std::remove_cvref_t<P>, A> ||
-                                   std::is_same_v<std::remove_cvref_t<P>, A> || is_out_parameter<P>;
-    using type = std::conditional_t<!refers && std::is_convertible_v<A, stored<P>> &&
-                                        std::is_convertible_v<stored<P>, P>,
-                                    stored<P>, A>;
+    using type =
+        std::conditional_t<is_converted_at_once<P, A>(), std::remove_cvref_t<P>, std::decay_t<A>>;
 };
-template <class P, class T>
-struct kept_as<P, std::reference_wrapper<T>> {
-    using type = std::reference_wrapper<T>;
+template <class P, class A>
+requires is_reference_wrapper<std::decay_t<A>>
+struct kept_as<P, A> {
+    using type = std::decay_t<A>;
 };
 
-/// The task of thread_pool for an F, which takes parameters P..., and arguments A...: both decayed.
+/// The task of thread_pool for an F, decayed, with parameters P..., and arguments A..., with their references.
 template <class F, class List, class... A>
 struct local_task_with {
-    using type = local_task<F, A...>;
+    using type = local_task<F, std::decay_t<A>...>;
 };
 template <class F, class... P, class... A>
 requires(sizeof...(P) == sizeof...(A))
