@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <stdexcept>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -35,6 +36,14 @@ public:
         queue_ = guarded("cannot be opened", [&] {
             return std::make_unique<ipc::message_queue>(ipc::open_only, name_.c_str());
         });
+        std::error_code unknown;
+        const auto memory_bytes = std::filesystem::file_size("/dev/shm/" + name_, unknown);
+        if (!unknown && message_bytes_max() > memory_bytes) {
+            throw std::runtime_error("the message_queue '" + name_ + "' is damaged: it tells of " +
+                                     std::to_string(message_bytes_max()) +
+                                     " bytes in a message, and has " +
+                                     std::to_string(memory_bytes) + " bytes of memory");
+        }
     }
 
     [[nodiscard]] std::size_t message_bytes_max() const { return queue_->get_max_msg_size(); }

@@ -43,7 +43,7 @@ constexpr stream_program program{
     "there\n"
     "is none. Several readers of one queue share its messages. One that is killed, or whose "
     "output\n"
-    "nobody reads any more, takes what it has in its hands along, at most 256 KiB.\n",
+    "nobody reads any more, takes what it has in its hands along: up to 256 KiB, or one message.\n",
     false,
     "after the end of a stream wait for the next one of that name"};
 

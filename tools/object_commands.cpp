@@ -197,7 +197,13 @@ void clean_command(const object_request& request) {
     json::array removed;
     json::array kept;
     for (const auto& one : requested(request)) {
-        if (one.owner != ::geteuid()) continue;
+        if (one.owner != ::geteuid()) {
+            if (!request.names.empty()) {
+                std::cerr << "bulkhead: kept: " << title(one) << " is " << user_name(one.owner)
+                          << "'s\n";
+            }
+            continue;
+        }
         const bool unused = one.users_known && one.attached.empty();
         const bool gone = unused && (request.dry_run ||
                                      detail::remove_unused_object(one) == detail::removal::removed);

@@ -14,6 +14,9 @@ Number parse_number(const std::string& option, const std::string& text) {
     Number value{};
     const char* end = text.data() + text.size();
     const auto [stop, failure] = std::from_chars(text.data(), end, value);
+    if (failure == std::errc::result_out_of_range && stop == end) {
+        throw usage_mistake(option + " is out of range: '" + text + "'");
+    }
     if (failure != std::errc() || stop != end || text.empty()) {
         throw usage_mistake(option + " wants a number, not '" + text + "'");
     }
@@ -94,9 +97,17 @@ std::size_t parse_size(const std::string& text) {
         }
         if (shift != 0) digits.pop_back();
     }
-    const auto value = parse_number<std::uint64_t>("--capacity", digits);
+    const auto value = [&] {
+        try {
+            return parse_number<std::uint64_t>("--capacity", digits);
+        } catch (const usage_mistake&) {
+            return std::uint64_t{0};
+        }
+    }();
     if (value == 0 || value > (std::uint64_t{1} << 40) >> shift) {
-        throw usage_mistake("--capacity can be 1 byte to 1024G, not '" + text + "'");
+        throw usage_mistake(
+            "--capacity is a whole number of bytes, K, M or G, from 1 to 1024G, not '" + text +
+            "'");
     }
     return static_cast<std::size_t>(value << shift);
 }

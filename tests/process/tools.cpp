@@ -180,6 +180,8 @@ BOOST_AUTO_TEST_CASE(wrong_usage_ends_with_2_and_a_sentence) {
     BOOST_TEST(wrong("$W --frame xml q", "lines, nul, u32 or json"));
     BOOST_TEST(wrong("$W --capacity 0 q", "--capacity"));
     BOOST_TEST(wrong("$W --capacity 1T q", "--capacity"));
+    BOOST_TEST(wrong("$W --capacity 1.5M q", "not '1.5M'"));
+    BOOST_TEST(wrong("$R -n 99999999999999999999999 q", "out of range"));
     BOOST_TEST(wrong("$W --timeout soon q", "--timeout"));
     BOOST_TEST(wrong("$W --timeout nan q", "--timeout"));
     BOOST_TEST(wrong("$R -n -1 q", "-n"));

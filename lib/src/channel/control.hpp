@@ -92,11 +92,10 @@ static_assert(offsetof(slot, taken) == 256);
 struct control_block {
     std::uint64_t magic;
     std::uint64_t arena_bytes_each;
-    std::atomic<std::uint32_t> attached;  // worker: it serves tasks
-    std::atomic<std::uint32_t> worn;      // worker: it has grown and had better be replaced
-    std::uint64_t memory_max_bytes;       // parent, before the start; 0: no limit
-    std::uint64_t
-        output_by_task;  // parent, before the start; 1: a task ends once its output has been read
+    std::atomic<std::uint32_t> attached;        // worker: it serves tasks
+    std::atomic<std::uint32_t> worn;            // worker: it has grown and had better be replaced
+    std::uint64_t memory_max_bytes;             // parent, before the start; 0: no limit
+    std::uint64_t output_by_task;               // parent, before the start; 1: see worker_main.cpp
     std::atomic<std::uint64_t> stop_ticket;     // parent: this task is asked to stop
     std::atomic<std::uint64_t> abandon_ticket;  // parent: this chunk may end after its item
 

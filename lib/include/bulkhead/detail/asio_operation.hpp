@@ -87,10 +87,12 @@ void call_later(const Executor& executor, Function&& function) {
     namespace asio = boost::asio;
     if constexpr (asio::execution::is_executor_v<Executor> &&
                   !asio::can_require_v<const Executor&, asio::execution::blocking_t::never_t>) {
-        // Such as any_completion_executor: it may call within execute(), so that is called elsewhere.
+        // Such as any_completion_executor: it may call within execute(), so that is called elsewhere. The work
+        // ends behind it: before that, run() of the context does not return, whose end nobody else waits for.
         asio::post(asio::system_executor(),
-                   [executor, function = std::forward<Function>(function)]() mutable {
-                       executor.execute(std::move(function));
+                   [work = outstanding_work<Executor>(executor),
+                    function = std::forward<Function>(function)]() mutable {
+                       work.get_executor().execute(std::move(function));
                    });
     } else {
         asio::post(executor, std::forward<Function>(function));
