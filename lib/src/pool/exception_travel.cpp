@@ -227,8 +227,8 @@ template <class... More>
         decoder in(e.own);
         own->rethrow(in, info);
     }
-    if (e.type < table::size) table::rethrow<More...>(e, std::move(info));
-    throw remote_error(std::move(info));
+    if (e.type >= table::size) throw remote_error(std::move(info));
+    table::rethrow<More...>(e, std::move(info));
 }
 
 /// The exception being handled, as from a worker, but that it is of this process.

@@ -117,12 +117,13 @@ constexpr bool is_converted_at_once() {
     if constexpr (std::is_same_v<kept, given> || is_out_parameter<P> ||
                   !requires { sizeof(kept); } || !std::is_same_v<kept, stored<P>>) {
         return false;
-    } else if constexpr (std::is_base_of_v<kept, given> || !std::is_convertible_v<A, kept> ||
-                         !std::is_convertible_v<kept, P>) {
-        return false;
     } else {
-        return std::is_copy_constructible_v<kept> || !std::is_copy_constructible_v<given> ||
-               std::is_pointer_v<given>;
+        constexpr bool converts = !std::is_base_of_v<kept, given> &&
+                                  std::is_convertible_v<A, kept> && std::is_convertible_v<kept, P>;
+        constexpr bool runs_again = std::is_copy_constructible_v<kept> ||
+                                    !std::is_copy_constructible_v<given> ||
+                                    std::is_pointer_v<given>;
+        return converts && runs_again;
     }
 }
 template <class P, class A>
