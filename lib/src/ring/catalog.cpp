@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <memory>
+#include <set>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <tuple>
@@ -94,8 +95,15 @@ os::unique_fd open_to_look(const std::string& path) {
         ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
 }
 
+struct found_object {
+    object_report report;
+    os::file_id id{};
+    bool marked = false;  ///< as in use
+};
+
 /// False when it has gone, or is none.
-bool report_on(const std::string& file, object_report& to, os::file_id& id, bool& marked) {
+bool report_on(const std::string& file, found_object& found) {
+    object_report& to = found.report;
     if (!parse_file_name(file, to)) return false;
     to.path = std::string(os::shared_memory_directory) + "/" + file;
     const os::unique_fd fd = open_to_look(to.path);
@@ -103,13 +111,13 @@ bool report_on(const std::string& file, object_report& to, os::file_id& id, bool
     struct stat about {};
     const bool there = fd ? ::fstat(fd.get(), &about) == 0 : ::lstat(to.path.c_str(), &about) == 0;
     if (!there || !S_ISREG(about.st_mode)) return false;
-    id = {about.st_dev, about.st_ino};
+    found.id = {about.st_dev, about.st_ino};
     to.owner = about.st_uid;
     to.bytes = static_cast<std::uint64_t>(about.st_size);
     to.age = age_of(to.path, about);
     if (about.st_uid != ::geteuid()) to.users_known = ::geteuid() == 0;
     if (fd) {
-        marked = os::is_marked(fd.get());
+        found.marked = os::is_marked(fd.get());
         look_into(fd.get(), to);
     } else {
         to.trouble = os::errno_text(failure);
@@ -146,26 +154,24 @@ bool is_used(const std::string& path, const os::file_id& id) {
 }  // namespace
 
 std::vector<object_report> list_objects() {
-    std::vector<object_report> reports;
-    std::vector<os::file_id> ids;
-    std::vector<bool> marked;
+    std::vector<found_object> all;
+    std::set<os::file_id> ids;
     for (const auto& file : file_names()) {
-        object_report report;
-        os::file_id id{};
-        bool in_use = false;
-        if (!report_on(file, report, id, in_use)) continue;
-        reports.push_back(std::move(report));
-        ids.push_back(id);
-        marked.push_back(in_use);
+        found_object one;
+        if (!report_on(file, one)) continue;
+        ids.insert(one.id);
+        all.push_back(std::move(one));
     }
-    const auto users = os::users_of({ids.begin(), ids.end()});
-    for (std::size_t i = 0; i != ids.size(); ++i) {
-        const auto found = users.find(ids[i]);
-        if (found != users.end()) {
-            reports[i].attached = {found->second.begin(), found->second.end()};
-        } else if (marked[i]) {
-            reports[i].users_known = false;  // processes that may not be looked into
+    const auto users = os::users_of(ids);
+    std::vector<object_report> reports;
+    for (auto& one : all) {
+        const auto by = users.find(one.id);
+        if (by != users.end()) {
+            one.report.attached = {by->second.begin(), by->second.end()};
+        } else if (one.marked) {
+            one.report.users_known = false;  // processes that may not be looked into
         }
+        reports.push_back(std::move(one.report));
     }
     std::sort(reports.begin(), reports.end(), [](const auto& left, const auto& right) {
         return std::tie(left.name, left.kind, left.owner) <
