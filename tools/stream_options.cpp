@@ -97,13 +97,12 @@ std::size_t parse_size(const std::string& text) {
         }
         if (shift != 0) digits.pop_back();
     }
-    const auto value = [&] {
-        try {
-            return parse_number<std::uint64_t>("--capacity", digits);
-        } catch (const usage_mistake&) {
-            return std::uint64_t{0};
-        }
-    }();
+    std::uint64_t value = 0;
+    try {
+        value = parse_number<std::uint64_t>("--capacity", digits);
+    } catch (const usage_mistake&) {
+        value = 0;  // told below, with the units
+    }
     if (value == 0 || value > (std::uint64_t{1} << 40) >> shift) {
         throw usage_mistake(
             "--capacity is a whole number of bytes, K, M or G, from 1 to 1024G, not '" + text +

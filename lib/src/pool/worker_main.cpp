@@ -28,6 +28,7 @@
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace bulkhead::detail {
 namespace {
@@ -146,7 +147,11 @@ private:
 
 class worker final : public task_context, public progress_sink {
 public:
-    explicit worker(worker_port& port) : port_(port) {}
+    explicit worker(worker_port& port) : port_(port) {
+        if (port.output_by_task()) {
+            pipes_ = {output_pipe(STDOUT_FILENO), output_pipe(STDERR_FILENO)};
+        }
+    }
 
     void run(const task_envelope& task) {
         out_.clear();
@@ -312,10 +317,9 @@ private:
     /// for ever, as a process that it started may go on writing.
     void end_output() {
         flush_output();
-        if (!port_.output_by_task()) return;
+        if (pipes_.empty()) return;
         const auto until = std::chrono::steady_clock::now() + output_read_within;
-        out_pipe_.await_reader(until);
-        err_pipe_.await_reader(until);
+        for (const auto& pipe : pipes_) pipe.await_reader(until);
     }
 
     void finish_framed() {
@@ -366,8 +370,7 @@ private:
     }
 
     worker_port& port_;
-    const output_pipe out_pipe_{STDOUT_FILENO};
-    const output_pipe err_pipe_{STDERR_FILENO};
+    std::vector<output_pipe> pipes_;  // read before a task's end is told; none: nobody asks whose
     const std::atomic<unsigned>& forks_ = os::fork_counter();
     const unsigned own_forks_ = forks_.load();
     task_encoder out_{&port_};
