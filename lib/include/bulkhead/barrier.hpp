@@ -22,8 +22,9 @@ namespace bulkhead {
 /// later, get barrier_broken, within 100 ms; nobody hangs. Whether the dead process was a party is not
 /// asked, so let go of a handle that is not needed. A process has a handle from when it made, opened or, as
 /// the argument of a task, decoded it; a fork of such a process from when it arrives first. Where one may
-/// die sooner, or exec another program and so live on, wait with wait_for(), or have who sees it die call abort(). A process that destroys its last handle has left in
-/// peace, whether it has arrived or not. At most 1,000 processes have a handle at a time.
+/// die sooner, or exec another program and so live on, wait with wait_for(), or have who sees it die call
+/// abort(). A process that destroys its last handle has left in peace, whether it has arrived or not. At
+/// most 1,000 processes have a handle at a time.
 class barrier : public detail::sync_handle_of<barrier, detail::sync_kind::barrier> {
 public:
     /// What arrive() returns, for wait().

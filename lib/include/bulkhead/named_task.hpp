@@ -106,8 +106,9 @@ inline constexpr bool is_named_task<named_task<Signature>> = true;
 }  // namespace bulkhead
 
 /// BULKHEAD_TASK(name, function), at namespace scope of a worker program: its tasks of that name run `function`, a
-/// function or `+[]` without captures. Names are unique in a program. In a static library it has an effect only if its object file is linked:
-/// by a reference to something in it, as an OBJECT library of CMake's, or by --whole-archive.
+/// function or `+[]` without captures. Names are unique in a program. In a static library it has an effect only if
+/// its object file is linked: by a reference to something in it, as an OBJECT library of CMake's, or by
+/// --whole-archive.
 #define BULKHEAD_TASK(name, ...)                                                           \
     static_assert(sizeof("" name) > 1 && sizeof("" name) <= 64,                            \
                   "bulkhead: a task's name is a literal of 1 to 63 bytes");                \
