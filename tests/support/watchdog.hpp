@@ -15,8 +15,10 @@
 
 namespace test {
 
-/// A test that takes longer hangs.
-inline constexpr std::chrono::seconds hang_after{sanitized ? 280 : 120};
+/// A test that takes more seconds than these hangs. They are counted one by one, so that minutes in
+/// which the whole machine stood still are one of them.
+inline constexpr int hang_after_s = sanitized ? 280 : 120;
+
 /// Ends the program, with the stacks of its threads, when a test hangs.
 class watchdog {
 public:
@@ -38,7 +40,9 @@ public:
 private:
     void watch() {
         std::unique_lock lock(mutex_);
-        if (wake_.wait_for(lock, hang_after, [this] { return over_; })) return;
+        for (int seconds = 0; seconds != hang_after_s; ++seconds) {
+            if (wake_.wait_for(lock, std::chrono::seconds(1), [this] { return over_; })) return;
+        }
         std::fprintf(stderr, "\nwatchdog: %s hangs\n", test_.c_str());
         for (const pid_t pid : processes_marked(mark_)) {
             const auto directory = fs::path("/proc") / std::to_string(pid);
