@@ -1,4 +1,5 @@
 // How long one waits. What the Python peers do is in bench_peers.py: keep them alike.
+#include "bench_cpus.hpp"
 #include "bench_figure.hpp"
 
 #include <bulkhead/bulkhead.hpp>
@@ -33,9 +34,12 @@ double round_trip_us(double run_s, int workers) {
 
 constexpr auto idle_time = 10ms;
 
-double idle_trip_us(double run_s) {
+double idle_trip_us(double run_s, placement where) {
+    const own_cpus mine;
+    mine.place_other_side(where);
     process_pool pool(1);
     expect(pool.submit(square, 1).get() == 1);
+    mine.place_this_side(where);
     return median_sample(run_s, [&] {
         std::this_thread::sleep_for(idle_time);
         return trip_us(pool);
@@ -53,8 +57,10 @@ double first_result_ms(double run_s) {
 
 void die() { std::raise(SIGKILL); }
 
-/// From the crash's being known to the next task's result.
-double after_crash_us(double run_s) {
+enum class crash_clock : bool { from_the_crash, from_when_it_is_known };
+
+/// To the next task's result.
+double after_crash_us(double run_s, crash_clock from) {
     process_pool pool(1);
     expect(pool.submit(square, 1).get() == 1);
     return median_sample(run_s, [&] {
@@ -62,9 +68,11 @@ double after_crash_us(double run_s) {
             std::this_thread::sleep_for(1ms);
             (void)trip_us(pool);  // spares come up while a pool is at work
         }
+        const stopwatch clock;
         auto crash = pool.submit(die);
         crash.wait();
-        return trip_us(pool);
+        const double trip = trip_us(pool);
+        return from == crash_clock::from_the_crash ? clock.seconds() * 1e6 : trip;
     });
 }
 
@@ -73,18 +81,29 @@ constexpr int array_tasks = 4;
 
 double element(const shared_array<double>& array, std::size_t i) { return array[i]; }
 
+double handed_to_tasks_us(process_pool& pool, const shared_array<double>& array) {
+    std::vector<future<double>> results;
+    const stopwatch clock;
+    for (int i = 0; i != array_tasks; ++i) {
+        results.push_back(pool.submit(element, array, array_doubles / 2));
+    }
+    for (auto& result : results) expect(result.get() == 0);
+    return clock.seconds() * 1e6;
+}
+
+/// Workers keep it mapped.
 double shared_array_us(double run_s) {
     process_pool pool(2);
     const shared_array<double> array(array_doubles);
-    array[array_doubles / 2] = 1;
+    return median_sample(run_s, [&] { return handed_to_tasks_us(pool, array); });
+}
+
+double new_shared_array_us(double run_s) {
+    process_pool pool(2);
+    expect(pool.submit(square, 1).get() == 1);
     return median_sample(run_s, [&] {
-        std::vector<future<double>> results;
-        const stopwatch clock;
-        for (int i = 0; i != array_tasks; ++i) {
-            results.push_back(pool.submit(element, array, array_doubles / 2));
-        }
-        for (auto& result : results) expect(result.get() == 1);
-        return clock.seconds() * 1e6;
+        const shared_array<double> array(array_doubles);
+        return handed_to_tasks_us(pool, array);
     });
 }
 
@@ -103,19 +122,30 @@ std::vector<figure> latency_figures() {
             "submit one and get it, median, " + count + (workers == 1 ? " worker" : " workers"),
             "us", [workers](double run_s) { return round_trip_us(run_s, workers); });
     }
-    add("idle-trip", "submit one and get it after 10 ms of idleness, median, 1 worker", "us",
-        idle_trip_us)
-        .contenders = {
-        {"bulkhead", idle_trip_us},
-        {"two wake-ups by eventfd, two CPUs",
-         [](double run_s) { return wake_up_us(run_s, idle_time, placement::on_two_cpus); }},
-        {"the same, CPUs as the kernel likes", [](double run_s) {
-             return wake_up_us(run_s, idle_time, placement::as_the_kernel_likes);
-         }}};
+    struct place {
+        const char* name;
+        const char* title;
+        placement where;
+    };
+    for (const auto& [name, title, where] :
+         {place{"idle-trip", "", placement::as_the_kernel_likes},
+          place{"idle-trip-1-cpu", ", all on one CPU", placement::on_one_cpu},
+          place{"idle-trip-2-cpus", ", caller and pool on a CPU each", placement::on_two_cpus}}) {
+        add(name,
+            std::string("submit one and get it after 10 ms of idleness, median, 1 worker") + title,
+            "us", [where](double run_s) { return idle_trip_us(run_s, where); })
+            .contenders.push_back({"two wake-ups by eventfd", [where](double run_s) {
+                                       return wake_up_us(run_s, idle_time, where);
+                                   }});
+    }
     add("first-result", "from no pool to a task's result, 2 workers", "ms", first_result_ms);
-    add("after-crash", "a task after a crash, with a spare worker, 1 worker", "us", after_crash_us);
-    add("shared-array", "a shared_array of 1 GiB handed to 4 tasks, 2 workers", "us",
+    add("after-crash", "a task once a crash is known, with a spare worker, 1 worker", "us",
+        [](double run_s) { return after_crash_us(run_s, crash_clock::from_when_it_is_known); });
+    add("crash-and-next", "a task that crashes and the one after it, with a spare worker, 1 worker",
+        "us", [](double run_s) { return after_crash_us(run_s, crash_clock::from_the_crash); });
+    add("shared-array", "a shared_array of 1 GiB handed to 4 tasks, 2 workers that know it", "us",
         shared_array_us);
+    add("new-shared-array", "the same, mapped for the first time", "us", new_shared_array_us);
     return figures;
 }
 

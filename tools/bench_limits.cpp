@@ -1,4 +1,5 @@
 // What this machine can do at most, to see the library's figures against: nothing here uses a pool.
+#include "bench_cpus.hpp"
 #include "bench_figure.hpp"
 
 #include <bulkhead/bulkhead.hpp>
@@ -9,7 +10,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <system_error>
@@ -79,7 +79,6 @@ public:
     partner(const partner&) = delete;
     partner& operator=(const partner&) = delete;
 
-    [[nodiscard]] pid_t pid() const noexcept { return child_; }
     void there_and_back() const noexcept {
         there_.ring(ball);
         (void)back_.wait();
@@ -93,40 +92,7 @@ private:
     pid_t child_;
 };
 
-/// The CPUs that this thread may use, and will again at the end of the scope.
-class own_cpus {
-public:
-    own_cpus() { ::sched_getaffinity(0, sizeof all_, &all_); }
-    ~own_cpus() { ::sched_setaffinity(0, sizeof all_, &all_); }
-    own_cpus(const own_cpus&) = delete;
-    own_cpus& operator=(const own_cpus&) = delete;
-
-    /// The first for this thread, the last for another process.
-    void split_with(pid_t other) const noexcept {
-        int first = -1;
-        int last = -1;
-        for (int cpu = 0; cpu != CPU_SETSIZE; ++cpu) {
-            if (!CPU_ISSET(cpu, &all_)) continue;
-            if (first < 0) first = cpu;
-            last = cpu;
-        }
-        pin(0, first);
-        pin(other, last);
-    }
-
-private:
-    static void pin(pid_t thread, int cpu) noexcept {
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(cpu, &one);
-        ::sched_setaffinity(thread, sizeof one, &one);
-    }
-
-    cpu_set_t all_{};
-};
-
 constexpr std::size_t message_bytes = 64;
-constexpr std::size_t messages_max = 1024;
 
 struct message_queue_name {
     explicit message_queue_name(std::string text) : name(std::move(text)) {}
@@ -199,9 +165,10 @@ double cache_line_us(double run_s) {
 }  // namespace
 
 double wake_up_us(double run_s, std::chrono::milliseconds idle, placement where) {
+    const own_cpus mine;
+    mine.place_other_side(where);
     const partner other;
-    const own_cpus before;
-    if (where == placement::on_two_cpus) before.split_with(other.pid());
+    mine.place_this_side(where);
     return median_sample(run_s, [&] {
         if (idle.count() > 0) std::this_thread::sleep_for(idle);
         const stopwatch clock;
@@ -213,12 +180,13 @@ double wake_up_us(double run_s, std::chrono::milliseconds idle, placement where)
 double stock_queue_messages(double run_s) {
     return operations_per_second(run_s, unbounded, [](std::uint64_t count) {
         const message_queue_name mq("bulkhead-bench-" + std::to_string(::getpid()));
-        const ipc::message_queue made(ipc::create_only, mq.name.c_str(), messages_max,
+        const ipc::message_queue made(ipc::create_only, mq.name.c_str(), messages_waiting_max,
                                       message_bytes, ipc::permissions(0600));
         const queue<int> reader_is_there;
         const queue<double> took_s;
         process sender(send_messages, mq.name, reader_is_there, count);
         process receiver(receive_messages, mq.name, reader_is_there, took_s, count);
+        expect(receiver.join().success());
         return took_s.get();
     });
 }
@@ -233,10 +201,11 @@ std::vector<figure> limit_figures() {
          .title = "two wake-ups by eventfd, of two processes that sleep",
          .unit = "us",
          .more_is_better = false,
-         .contenders = {{"this machine",
-                         [](double run_s) {
-                             return wake_up_us(run_s, 0ms, placement::as_the_kernel_likes);
-                         }}}},
+         .contenders =
+             {{"on one CPU",
+               [](double run_s) { return wake_up_us(run_s, 0ms, placement::on_one_cpu); }},
+              {"on two CPUs",
+               [](double run_s) { return wake_up_us(run_s, 0ms, placement::on_two_cpus); }}}},
         {.name = "cache-line",
          .title = "two processes spin on a cache line, there and back",
          .unit = "us",

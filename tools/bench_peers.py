@@ -11,10 +11,15 @@ def square(x): return x * x
 
 def operations_per_second(run_s, count_max, run):
     count = 4
+    repeated = repeated_s = 0
     while True:
         seconds = max(run(count), 1e-9)
-        if seconds >= run_s or count == count_max:
-            return count / seconds
+        if count == count_max:
+            repeated += count
+            repeated_s += seconds
+            if repeated_s >= run_s: return repeated / repeated_s
+            continue
+        if seconds >= run_s: return count / seconds
         count = min(count_max, int(count * min(max(1.1 * run_s / seconds, 2), 50)))
 
 def median_sample(run_s, sample):

@@ -88,12 +88,21 @@ contender python_peer(std::string name, std::string interpreter, std::string whi
     return {std::move(name), measure};
 }
 
-/// Debian's packages belong to Debian's Python, which need not be the first in PATH.
-constexpr std::array<const char*, 2> interpreters{"python3", "/usr/bin/python3"};
+/// Debian's first, which its packages belong to: one in PATH may be somebody's own build, without the
+/// optimisation by profiles that Debian's has.
+constexpr std::array<const char*, 2> interpreters{"/usr/bin/python3", "python3"};
 
 std::optional<std::string> interpreter_with(const std::string& module) {
     for (const char* interpreter : interpreters) {
         const auto end = run_script(interpreter, "has", module);
+        if (end && end->status == 0) return interpreter;
+    }
+    return std::nullopt;
+}
+
+std::optional<std::string> standard_interpreter() {
+    for (const char* interpreter : interpreters) {
+        const auto end = run_script(interpreter, "version", "");
         if (end && end->status == 0) return interpreter;
     }
     return std::nullopt;
@@ -149,14 +158,16 @@ void add(std::vector<figure>& figures, const std::string& interpreter,
 }  // namespace
 
 std::optional<std::string> python_version() {
-    auto end = run_script(interpreters.front(), "version", "");
-    if (!end || end->status != 0) return std::nullopt;
-    return std::move(end->printed);
+    const auto interpreter = standard_interpreter();
+    if (!interpreter) return std::nullopt;
+    return run_script(*interpreter, "version", "")->printed + " (" + *interpreter + ")";
 }
 
 std::vector<std::string> add_python_peers(std::vector<figure>& figures) {
     std::vector<std::string> missing;
-    add(figures, interpreters.front(), standard_peers);
+    if (const auto interpreter = standard_interpreter()) {
+        add(figures, *interpreter, standard_peers);
+    }
     if (const auto with_loky = interpreter_with("joblib")) {
         add(figures, *with_loky, loky_peers);
     } else {

@@ -9,7 +9,7 @@
 
 namespace bulkhead::tools {
 
-/// "3.11.2", of the python3 in PATH; nullopt when there is none.
+/// "3.11.2 (/usr/bin/python3)"; nullopt when there is none, neither Debian's nor in PATH.
 [[nodiscard]] std::optional<std::string> python_version();
 
 /// Gives each figure that Python can do its Python peers: those of the standard library, of loky (in

@@ -34,9 +34,9 @@ void read_from(const queue<T>& messages, const queue<int>& reader_is_there,
 }
 
 template <class T>
-double queue_messages(double run_s) {
-    return operations_per_second(run_s, 1u << 30, [](std::uint64_t count) {
-        const queue<T> messages;
+double queue_messages(double run_s, const queue_options& options) {
+    return operations_per_second(run_s, 1u << 30, [&](std::uint64_t count) {
+        const queue<T> messages(options);
         const queue<int> reader_is_there;
         const queue<double> took_s;
         const auto all = static_cast<int>(count);
@@ -45,6 +45,15 @@ double queue_messages(double run_s) {
         expect(reader.join().success());
         return took_s.get();
     });
+}
+
+using small_message = std::array<char, 64>;
+
+/// With room for as many messages as its peers have, each with its header.
+double bounded_queue_messages(double run_s) {
+    constexpr std::size_t header_bytes = 8;
+    return queue_messages<small_message>(
+        run_s, {.capacity_bytes = messages_waiting_max * (sizeof(small_message) + header_bytes)});
 }
 
 constexpr std::size_t large_bytes = std::size_t{1} << 20;
@@ -92,12 +101,16 @@ double loan_gib_per_second(double run_s) {
 std::vector<figure> queue_figures() {
     std::vector<figure> figures;
     figures.push_back(of_library("queue", "queue<int>, a writer and a reader process", "messages/s",
-                                 better::more, queue_messages<int>));
-    figures.push_back(of_library("queue-64",
-                                 "queue of 64 bytes each, a writer and a reader process",
-                                 "messages/s", better::more, queue_messages<std::array<char, 64>>));
+                                 better::more,
+                                 [](double run_s) { return queue_messages<int>(run_s, {}); }));
+    figures.push_back(of_library(
+        "queue-64", "queue of 64 bytes each, 1,024 of them at most, a writer and a reader process",
+        "messages/s", better::more, bounded_queue_messages));
     figures.back().contenders.push_back(
         {"boost::interprocess::message_queue", stock_queue_messages});
+    figures.back().contenders.push_back({"bulkhead, as large as by default", [](double run_s) {
+                                             return queue_messages<small_message>(run_s, {});
+                                         }});
     figures.push_back(of_library("loan", "1 MiB, filled by memcpy in a loan, and borrowed", "GiB/s",
                                  better::more, loan_gib_per_second));
     return figures;

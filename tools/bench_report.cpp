@@ -104,7 +104,8 @@ void print_table(std::ostream& out, const bench_report& report) {
             out << "    " << std::left << std::setw(38) << contender.name << std::right
                 << std::setw(13) << readable(contender.median()) << std::setw(28)
                 << readable(contender.min()) + " - " + readable(contender.max());
-            if (!first) out << std::setw(12) << times(figure.ratio_to(contender));
+            const double ratio = figure.ratio_to(contender);
+            if (!first && std::isfinite(ratio)) out << std::setw(12) << times(ratio);
             out << '\n';
         }
     }
@@ -116,12 +117,14 @@ void print_json(std::ostream& out, const bench_report& report) {
     for (const measured_figure& figure : report.figures) {
         json::array contenders;
         for (const measured_contender& contender : figure.contenders) {
+            json::value ratio = nullptr;  // JSON knows no infinity, and none of 0 and 0
+            if (std::isfinite(figure.ratio_to(contender))) ratio = figure.ratio_to(contender);
             contenders.push_back(
                 {{"name", contender.name},
                  {"median", contender.median()},
                  {"min", contender.min()},
                  {"max", contender.max()},
-                 {"first_is_better_by", figure.ratio_to(contender)},
+                 {"first_is_better_by", std::move(ratio)},
                  {"runs", json::array(contender.runs.begin(), contender.runs.end())}});
         }
         figures.push_back({{"name", figure.what->name},
@@ -144,6 +147,7 @@ void print_json(std::ostream& out, const bench_report& report) {
                              {"run_seconds", report.run_s},
                              {"load_average_before", report.load_before},
                              {"load_average_after", report.load_after},
+                             {"not_installed", json::value_from(report.not_installed)},
                              {"figures", std::move(figures)}};
     out << json::serialize(whole) << '\n';
 }

@@ -48,6 +48,7 @@ struct bench_report {
     double load_before = 0;
     double load_after = 0;
     std::vector<measured_figure> figures;
+    std::vector<std::string> not_installed{};  // peers
 };
 
 void print_table(std::ostream& out, const bench_report& report);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
 #include <thread>
 #include <unistd.h>
@@ -26,8 +27,12 @@ void wait_for(const event& gate) { gate.wait(); }
 struct waiting_line {
     explicit waiting_line(std::uint64_t count) {
         results.reserve(count);
+        hold();
+    }
+    void hold() {
+        gate.clear();
         blocker = pool.submit(wait_for, gate);
-        while (pool.stats().running == 0) std::this_thread::sleep_for(1ms);
+        while (pool.stats().running == 0) std::this_thread::sleep_for(100us);
     }
     void fill(std::uint64_t count) {
         for (std::uint64_t i = 0; i != count; ++i) {
@@ -47,24 +52,26 @@ struct waiting_line {
     std::vector<future<std::int64_t>> results;
 };
 
-/// In nanoseconds: `depth` tasks are queued before the first of them can run, then all are done.
+/// In nanoseconds: `depth` tasks are queued before the first of them can run, then all are done. Less
+/// what letting the worker go takes without any tasks.
 double queued_task_ns(double run_s, std::uint64_t depth) {
+    waiting_line line(depth);
+    const auto round_s = [&](std::uint64_t tasks) {
+        const stopwatch clock;
+        line.fill(tasks);
+        line.drain();
+        const double seconds = clock.seconds();
+        line.hold();
+        return seconds;
+    };
+    (void)round_s(depth);
     double seconds = 0;
     std::uint64_t tasks = 0;
     while (seconds < run_s) {
-        waiting_line line(depth);
-        for (int round = 0; seconds < run_s && round != 1000; ++round) {
-            if (round != 0) {
-                line.gate.clear();
-                line.blocker = line.pool.submit(wait_for, line.gate);
-            }
-            const stopwatch clock;
-            line.fill(depth);
-            line.drain();
-            seconds += clock.seconds();
-            tasks += depth;
-        }
+        seconds += round_s(depth) - round_s(0);
+        tasks += depth;
     }
+    line.drain();
     return seconds * 1e9 / static_cast<double>(tasks);
 }
 
@@ -116,14 +123,15 @@ std::uint64_t switches_of(const std::filesystem::path& process) {
     return sum;
 }
 
-/// This process, its workers, and whatever else it has started.
-std::uint64_t switches_of_family() {
-    std::uint64_t sum = switches_of(proc / "self");
+/// Of this process, its workers, and whatever else it has started: how often their threads have stopped
+/// running, by process.
+std::map<std::string, std::uint64_t> switches_of_family() {
+    std::map<std::string, std::uint64_t> switches{{"self", switches_of(proc / "self")}};
     for (const auto& thread : std::filesystem::directory_iterator(proc / "self" / "task")) {
         std::ifstream children(thread.path() / "children");
-        for (std::string pid; children >> pid;) sum += switches_of(proc / pid);
+        for (std::string pid; children >> pid;) switches[pid] = switches_of(proc / pid);
     }
-    return sum;
+    return switches;
 }
 
 /// A process on each CPU that does nothing but count.
@@ -159,14 +167,20 @@ private:
     std::vector<process> all_;
 };
 
-/// In percent, what hogs lose when there is a pool that has nothing to do.
+/// In percent, what hogs lose when there is a pool that has nothing to do. Alone, beside it, beside it,
+/// alone: so a machine that grows slower or quicker meanwhile is neither's gain.
 double lost_to_idle_pool(double run_s) {
     const hogs busy;
     (void)busy.count_for(run_s / 10);
-    const auto alone = static_cast<double>(busy.count_for(run_s));
-    process_pool pool(2);
-    for (std::uint64_t i = 0; i != few; ++i) expect(pool.submit(square, 2).get() == 4);
-    return 100 * (1 - static_cast<double>(busy.count_for(run_s)) / alone);
+    std::uint64_t alone = busy.count_for(run_s);
+    std::uint64_t beside = 0;
+    {
+        process_pool pool(2);
+        for (std::uint64_t i = 0; i != few; ++i) expect(pool.submit(square, 2).get() == 4);
+        beside += busy.count_for(2 * run_s);
+    }
+    alone += busy.count_for(run_s);
+    return 100 * (1 - static_cast<double>(beside) / static_cast<double>(alone));
 }
 
 double tasks_beside_hogs(double run_s) {
@@ -212,10 +226,19 @@ process_pool& used_pool(process_pool& pool) {
 double idle_switches(double run_s) {
     process_pool pool(2);
     used_pool(pool);
-    const std::uint64_t before = switches_of_family();
+    const auto before = switches_of_family();
     std::this_thread::sleep_for(std::chrono::duration<double>(run_s * idle_run_factor));
-    const std::uint64_t own = 1;
-    return static_cast<double>(switches_of_family() - before - own);
+    const auto after = switches_of_family();
+    const std::size_t this_process_workers_and_keeper = 4;  // and, mostly, a spare
+    double sum = -1;                                        // this thread's own
+    for (const auto& [process, switches] : after) {
+        if (!before.contains(process)) throw std::runtime_error("an idle pool started a process");
+        sum += static_cast<double>(switches - before.at(process));
+    }
+    if (after.size() != before.size() || after.size() < this_process_workers_and_keeper) {
+        throw std::runtime_error("not all of an idle pool's processes could be looked at");
+    }
+    return sum;
 }
 
 double idle_kib(double) {
@@ -240,10 +263,11 @@ std::vector<figure> scale_figures() {
     };
     add("queued-1000", "a task, 1,000 of them queued before the first starts, 1 worker", "ns",
         [](double run_s) { return queued_task_ns(run_s, few); });
-    add("queued-1000000", "a task, 1,000,000 of them queued before the first starts, 1 worker",
+    add("queued-1000000",
+        "a task, 1,000,000 (--quick: 100,000) of them queued before the first starts, 1 worker",
         "ns", [](double run_s) { return queued_task_ns(run_s, run_s < 0.1 ? many / 10 : many); });
-    add("queued-bytes", "memory of a queued task and its future, of 1,000,000", "bytes",
-        queued_task_bytes);
+    add("queued-bytes", "memory of a queued task and its future, of 1,000,000 (--quick: 100,000)",
+        "bytes", queued_task_bytes);
     add("idle-switches",
         "context switches of an idle pool of 2 workers, in all, in 10 s (--quick: 0.2 s)", "",
         idle_switches);

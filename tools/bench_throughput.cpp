@@ -9,6 +9,7 @@
 #include <cstring>
 #include <future>
 #include <ranges>
+#include <sys/resource.h>
 
 namespace bulkhead::tools {
 namespace {
@@ -118,6 +119,22 @@ double echo_mib_per_second(double run_s) {
            });
 }
 
+/// Of this process and the worker.
+double echo_faults(double) {
+    process_pool pool(1);
+    const std::vector<int> values(echo_mib * (1 << 20) / sizeof(int), 7);
+    const auto faults = [] {
+        rusage usage{};
+        ::getrusage(RUSAGE_SELF, &usage);
+        return usage.ru_minflt;
+    };
+    constexpr int echoes = 20;
+    for (int i = 0; i != echoes; ++i) (void)pool.submit(echo, values).get();
+    const long before = faults() + pool.submit(faults).get();
+    for (int i = 0; i != echoes; ++i) (void)pool.submit(echo, values).get();
+    return static_cast<double>(faults() + pool.submit(faults).get() - before) / echoes;
+}
+
 }  // namespace
 
 std::vector<figure> throughput_figures() {
@@ -135,6 +152,8 @@ std::vector<figure> throughput_figures() {
     figures.back().contenders.push_back({"a plain loop and two memcpy", loop_and_copies});
     figures.push_back(of_library("echo", "16 MiB there and back, counted once, 1 worker", "MiB/s",
                                  better::more, echo_mib_per_second));
+    figures.push_back(of_library("echo-faults", "page faults of such an echo, on both sides", "",
+                                 better::less, echo_faults));
     figures.push_back(of_library("threads",
                                  "thread_pool, submit one by one, then get all, 2 threads",
                                  "tasks/s", better::more, thread_tasks));

@@ -114,7 +114,8 @@ void show_progress(const std::string& what) {
     if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r\033[K" << what << std::flush;
 }
 
-void say_missing(const std::string& peer) {
+void say_missing(bench_report& report, const std::string& peer) {
+    report.not_installed.push_back(peer);
     std::cerr << "bulkhead-bench: not on this machine, and left out: " << peer
               << " (tools/bench-peers installs it)\n";
 }
@@ -142,13 +143,13 @@ void run_bench(const bench_options& wanted) {
                         .run_s = wanted.run_s,
                         .load_before = load_average(),
                         .figures = {}};
-    if (wanted.peers && !add_zmq_peer(figures)) say_missing("libzmq");
+    if (wanted.peers && !add_zmq_peer(figures)) say_missing(report, "libzmq");
     if (wanted.python) {
         if (const auto version = python_version()) {
             report.where.python = *version;
-            for (const auto& name : add_python_peers(figures)) say_missing(name);
+            for (const auto& name : add_python_peers(figures)) say_missing(report, name);
         } else {
-            say_missing("python3 and what belongs to it");
+            say_missing(report, "python3 and what belongs to it");
         }
     }
     for (const auto& figure : figures) {
