@@ -166,6 +166,25 @@ BOOST_AUTO_TEST_CASE(garbage_in_the_shared_memory_harms_only_the_worker_that_wro
     check_contained(*this, scribble, rounds, 20'000);
 }
 
+BOOST_AUTO_TEST_CASE(a_worker_that_wrote_garbage_is_blamed_for_it) {
+    process_pool pool({.workers = 1, .worker_output = bulkhead::discard});
+    int blamed = 0;
+    for (std::uint64_t seed = 0; blamed != 5; ++seed) {
+        auto spite = pool.submit(scribble, seed, 20'000);
+        spite.wait();
+        try {
+            (void)spite.get();
+        } catch (const worker_crashed& crash) {
+            if (crash.status().signal() != SIGKILL) continue;  // of its own garbage
+            BOOST_TEST((crash.cause() == bulkhead::crash_cause::misbehaved));
+            BOOST_TEST(contains(crash.what(), "garbage"));
+            BOOST_TEST(pool.submit(whoami).get() != crash.pid());
+            ++blamed;
+        } catch (const std::exception&) {  // what it says itself
+        }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_few_words_of_garbage_harm_only_the_worker_that_wrote_them) {
     // Few enough that most of what is shared stays plausible.
     check_contained(*this, scribble, sanitized ? 20 : 100, 30);

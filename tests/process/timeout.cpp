@@ -22,6 +22,21 @@ void hang_with_family(const fs::path& child, const fs::path& grandchild, const f
     hang(started);
 }
 
+/// Somebody else is left in the group that the pool signals.
+void hang_in_another_group(const fs::path& started) {
+    if (::fork() == 0) {
+        while (true) ::pause();
+    }
+    const pid_t leader = ::fork();
+    if (leader == 0) {
+        ::setpgid(0, 0);
+        while (true) ::pause();
+    }
+    ::setpgid(leader, leader);
+    if (::setpgid(0, leader) != 0) std::abort();
+    hang(started);
+}
+
 volatile std::sig_atomic_t terminations = 0;
 
 void ignore_termination(const fs::path& started, const fs::path& asked) {
@@ -117,6 +132,25 @@ BOOST_AUTO_TEST_CASE(a_timed_out_tasks_children_and_grandchildren_are_dead) {
     (void)error_of<task_timeout>(std::move(timed));
     await_dead(child2);
     await_dead(grandchild2);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_has_moved_its_worker_to_another_group_is_killed_all_the_same) {
+    process_pool pool({.workers = 1, .kill_grace = 100ms});
+    auto late = pool.submit(task_options{.timeout = 2s}, hang_in_another_group, file("on"));
+    const pid_t pid = await_pid(file("on"));
+    const auto e = error_of<task_timeout>(std::move(late));
+    BOOST_TEST(e.pid() == pid);
+    BOOST_TEST(is_gone(pid));
+
+    auto running = pool.submit(hang_in_another_group, file("on2"));
+    await(file("on2"));
+    pool.terminate();
+    (void)error_of<bulkhead::task_cancelled>(std::move(running));
+
+    bulkhead::process other(hang_in_another_group, file("on3"));
+    await(file("on3"));
+    other.kill();
+    BOOST_TEST(other.join().signal() == SIGKILL);
 }
 
 BOOST_AUTO_TEST_CASE(many_timeouts_at_once_each_hit_their_own_task) {

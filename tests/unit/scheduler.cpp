@@ -336,7 +336,7 @@ BOOST_AUTO_TEST_CASE(expected_deaths_count_for_nothing) {
         b.s.condemn(0);
         BOOST_REQUIRE((b.s.died(0, i % 2 == 0, true) == after_death::restart));
     }
-    BOOST_TEST(b.s.back_off() == 0U);
+    BOOST_TEST(b.s.back_off(0) == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(failed_starts_in_a_row_break_the_pool_whether_no_process_came_or_it_died) {
@@ -346,11 +346,12 @@ BOOST_AUTO_TEST_CASE(failed_starts_in_a_row_break_the_pool_whether_no_process_ca
     BOOST_TEST((b.s.step(0) == worker_step::absent));
     b.up(1);
     BOOST_TEST((b.s.died(1, false, false) == after_death::restart));
-    BOOST_TEST(b.s.back_off() == 2U);
+    BOOST_TEST(b.s.back_off(0) == 2U);
+    BOOST_TEST(b.s.back_off(1) == 2U);
     // One that came up ends the row.
     b.up(1);
     BOOST_TEST((b.s.died(1, true, false) == after_death::restart));
-    BOOST_TEST(b.s.back_off() == 0U);
+    BOOST_TEST(b.s.back_off(1) == 0U);
     for (unsigned i = 1; i != 4; ++i) {
         b.s.starting(0);
         BOOST_TEST((b.s.start_failed(0) == after_death::restart));
@@ -534,11 +535,27 @@ BOOST_AUTO_TEST_CASE(workers_that_die_idle_again_and_again_are_replaced_ever_lat
     for (unsigned i = 0; i != idle_deaths_free + 3; ++i) {
         b.up(0);
         BOOST_TEST((b.s.died(0, true, false, false, true) == after_death::restart));
-        BOOST_TEST(b.s.back_off() == (i < idle_deaths_free ? 0U : i + 1 - idle_deaths_free));
+        BOOST_TEST(b.s.back_off(0) == (i < idle_deaths_free ? 0U : i + 1 - idle_deaths_free));
     }
     b.up(0);
     b.measure(0, 1000);
-    BOOST_TEST(b.s.back_off() == 0U);
+    BOOST_TEST(b.s.back_off(0) == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_never_starts_is_tried_ever_later_although_others_are_well) {
+    bench b(2, {.start_failures_max = 3});
+    b.up(1);
+    for (unsigned i = 1; i != 20; ++i) {
+        b.s.starting(0);
+        BOOST_TEST((b.s.died(0, false, false) == after_death::restart));
+        BOOST_TEST(b.s.back_off(0) == i);
+        b.measure(1, 1000);
+        BOOST_TEST(b.s.back_off(1) == 0U);
+    }
+    b.s.suspend(1, true);
+    b.up(0);
+    b.measure(0, 1000);
+    BOOST_TEST(b.s.back_off(0) == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(more_workers_make_room) {

@@ -133,6 +133,7 @@ void scheduler::finished(task_node& task, std::uint64_t run_ns) {
         1, by.mean_run_ns == 0 ? bounded : (3 * by.mean_run_ns + bounded) / 4);
     ++finished_;
     deaths_in_row_ = start_failures_ = start_kills_ = idle_deaths_ = 0;
+    by.start_failures = 0;
     removed(task);
 }
 
@@ -218,10 +219,11 @@ after_death scheduler::died(worker_index index, bool came_up, bool expected, boo
                                                          : after_death::restart;
     }
     if (!came_up) {
+        ++workers_[index].start_failures;
         return ++start_failures_ >= limits_.start_failures_max ? after_death::give_up
                                                                : after_death::restart;
     }
-    start_failures_ = start_kills_ = 0;
+    start_failures_ = start_kills_ = workers_[index].start_failures = 0;
     ++deaths_in_row_;
     if (idle) ++idle_deaths_;
     const bool too_many = limits_.crash_limit != 0 && deaths_in_row_ >= limits_.crash_limit;
@@ -230,6 +232,7 @@ after_death scheduler::died(worker_index index, bool came_up, bool expected, boo
 
 after_death scheduler::start_failed(worker_index index) {
     move(workers_[index], worker_step::absent);
+    ++workers_[index].start_failures;
     return ++start_failures_ >= limits_.start_failures_max ? after_death::give_up
                                                            : after_death::restart;
 }

@@ -134,11 +134,12 @@ public:
                                    bool killed = false, bool idle = false);
     /// No process came about.
     [[nodiscard]] after_death start_failed(worker_index index);
-    /// The back-off's exponent: failed starts, or deaths for no task's sake beyond a few, since the last
-    /// task that was finished.
-    [[nodiscard]] unsigned back_off() const noexcept {
-        return std::max(start_failures_,
-                        idle_deaths_ > idle_deaths_free ? idle_deaths_ - idle_deaths_free : 0U);
+    /// The exponent of a worker's back-off: failed starts, or deaths for no task's sake beyond a few,
+    /// since the last task that was finished; or failed starts of this worker since the last that did not
+    /// fail, which others that are well do not shorten.
+    [[nodiscard]] unsigned back_off(worker_index worker) const noexcept {
+        return std::max({start_failures_, workers_[worker].start_failures,
+                         idle_deaths_ > idle_deaths_free ? idle_deaths_ - idle_deaths_free : 0U});
     }
 
     [[nodiscard]] worker_step step(worker_index worker) const { return workers_[worker].step; }
@@ -166,6 +167,7 @@ private:
         /// finished_ when next() first saw what is the first of its ledger now. Not when that became the first:
         /// many results may be accepted before anything is handed out, in any order.
         std::uint64_t front_seen_at = not_seen;
+        unsigned start_failures = 0;  // in a row
         bool front_is_long = false;
         bool suspended = false;
     };

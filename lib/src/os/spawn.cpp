@@ -102,8 +102,9 @@ bool child::still_ours() const noexcept {
 void child::signal_group(int signal) const noexcept {
     // Not reaped: neither the pid nor the group's id can belong to anybody else.
     if (reaped_ || pid_ <= 0 || !still_ours()) return;
-    if (::kill(-pid_, signal) != 0) {
-        // Before its setpgid: the child alone.
+    (void)::kill(-pid_, signal);
+    // Not in its group yet; or no more, where a task has moved it and others are left in that.
+    if (::getpgid(pid_) != pid_) {
         ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
     }
 }

@@ -195,6 +195,8 @@ private:
     void denounce(worker_index worker);
     [[nodiscard]] remote_task* find(worker_index worker, std::uint64_t ticket) const;
     [[nodiscard]] const remote_task* running_at(worker_index worker) const;
+    /// It has begun nothing of what it has, and lies about none of it.
+    [[nodiscard]] bool all_wait_at(worker_index worker) const;
     [[nodiscard]] std::string running_name(worker_index worker) const;
     void cancel_waiting(std::vector<remote_task*>& resolved);
 

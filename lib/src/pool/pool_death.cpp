@@ -73,17 +73,14 @@ void pool_core::on_death(worker_index worker) {
     const bool killed = status.signal() == SIGKILL && at.init_failure.empty();
     at.init_ticket = 0;
     at.init_failure.clear();
-    const bool idle = running_at(worker) == nullptr;
+    const bool idle = all_wait_at(worker);
     const bool by_kernel = status.signal() == SIGKILL && !expected && take_oom_kill();
-    crash_details details;
-    if (!idle) {
-        details = explain({.status = status,
-                           .account = std::move(account),
-                           .memory_max_bytes = options_.worker_memory_max_bytes,
-                           .killed_as_liar = at.lied,
-                           .exceeded_group = exceeded_group,
-                           .oom_kill_counted = by_kernel});
-    }
+    const crash_details details = explain({.status = status,
+                                           .account = std::move(account),
+                                           .memory_max_bytes = options_.worker_memory_max_bytes,
+                                           .killed_as_liar = at.lied,
+                                           .exceeded_group = exceeded_group,
+                                           .oom_kill_counted = by_kernel});
     settle(worker, {status, stderr_tail, details}, resolved, events);
     BULKHEAD_KILL_POINT("parent.settled");
     at.death.close();

@@ -115,6 +115,15 @@ const remote_task* pool_core::running_at(worker_index worker) const {
     return nullptr;
 }
 
+bool pool_core::all_wait_at(worker_index worker) const {
+    const auto& box = seats_[worker]->box;
+    for (auto* node = scheduler_.ledger(worker).front(); node != nullptr; node = node->next) {
+        const auto* task = static_cast<const remote_task*>(node);
+        if (box->at(task->ticket) != channel::progress::waiting) return false;
+    }
+    return true;
+}
+
 std::string pool_core::running_name(worker_index worker) const {
     const lock held(mutex_);
     if (worker >= seats_.size() || !seats_[worker]->box) return {};

@@ -184,7 +184,7 @@ void pool_core::fail_initializer(seat& at, const std::string& why) {
 
 void pool_core::start_later(worker_index worker) {
     seat& at = *seats_[worker];
-    const unsigned failures = scheduler_.back_off();
+    const unsigned failures = scheduler_.back_off(worker);
     if (failures == 0) {
         boost::asio::post(io_, [this, worker] { start_worker(worker); });
         return;
