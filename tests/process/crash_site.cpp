@@ -1,4 +1,5 @@
 // What worker_crashed tells of why and where a worker died.
+#include "support/compartment.hpp"
 #include "support/program.hpp"
 #include "support/scene.hpp"
 
@@ -41,6 +42,14 @@ using nothing = void (*)();
 void call_null() {
     volatile nothing none = nullptr;
     none();
+}
+
+/// What a worker has left whose core the kernel is writing: for as long as that takes.
+void crash_for_long() {
+    auto& told = own_control_block().crash;
+    told.signal = SIGSEGV;
+    told.state.store(bulkhead::os::crash_report::written);
+    while (true) ::pause();
 }
 
 void burn_cpu() {
@@ -140,6 +149,16 @@ BOOST_AUTO_TEST_CASE(the_function_is_named_that_crashed) {
     const auto called = crash_of(pool, call_null);
     BOOST_TEST(contains(joined(called.backtrace()), "call_null"), joined(called.backtrace()));
     BOOST_TEST(contains(called.where(), "call_null"), called.where());
+}
+
+BOOST_AUTO_TEST_CASE(a_timeout_while_the_core_is_written_leaves_it_a_crash) {
+    process_pool pool(1);
+    const auto crash = error_of<worker_crashed>(
+        pool.submit(bulkhead::task_options{.timeout = 100ms}, crash_for_long));
+    BOOST_TEST(crash.status().signal() == SIGTERM);  // that of the timeout; a core's keeps its own
+    BOOST_TEST(pool.stats().crashed == 1U);
+    BOOST_TEST(pool.stats().timed_out == 0U);
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
 }
 
 BOOST_AUTO_TEST_CASE(threads_of_a_task_may_crash_also_all_at_once) {

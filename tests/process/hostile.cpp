@@ -1,6 +1,5 @@
 // Workers that write garbage into all that they share with their parent.
-#include "channel/control.hpp"
-
+#include "support/compartment.hpp"
 #include "support/scene.hpp"
 
 #include <fcntl.h>
@@ -21,16 +20,6 @@ using bulkhead::worker_crashed;
 using bulkhead::channel::compartment_bytes;
 using bulkhead::channel::control_block;
 using bulkhead::channel::control_bytes;
-
-/// The compartment of the worker that this runs in, as any code in it can find it.
-std::byte* own_compartment() {
-    std::ifstream maps("/proc/self/maps");
-    for (std::string line; std::getline(maps, line);) {
-        if (!contains(line, "bulkhead-compartment")) continue;
-        return reinterpret_cast<std::byte*>(std::stoull(line, nullptr, 16));
-    }
-    std::abort();
-}
 
 std::vector<int> own_sockets() {
     std::vector<int> sockets;

@@ -244,6 +244,11 @@ payload compartment::partial_items_of(std::uint64_t ticket) const {
     return items;
 }
 
+bool compartment::has_crashed() const noexcept {
+    // Pairs with the handler's store.
+    return control_->crash.state.load(std::memory_order_acquire) == os::crash_report::written;
+}
+
 std::optional<os::crash_account> compartment::crash(int pid, const std::string& executable) const {
     return os::read_crash(control_->crash, pid, executable);
 }

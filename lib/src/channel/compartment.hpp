@@ -90,6 +90,8 @@ public:
     /// and then while tasks are there.
     [[nodiscard]] bool consistent() noexcept;
 
+    /// It has told where, and is about to die of it: the kernel may take its time, to write a core file.
+    [[nodiscard]] bool has_crashed() const noexcept;
     /// Of a dead worker: where it crashed, if it could tell.
     [[nodiscard]] std::optional<os::crash_account> crash(int pid,
                                                          const std::string& executable) const;

@@ -170,7 +170,9 @@ bool pool_core::condemn(remote_task& task, doom why) {
     // control.hpp, invariant 3: then killing it costs nobody else anything.
     take_back(worker, fsm::window_max);
     const bool yes = has_begun(task);
-    if (yes) task.doomed = why;
+    // The first cause counts: one that dies of a crash is late for that.
+    const bool crashed = why == doom::timeout && seats_[worker]->box->has_crashed();
+    if (yes && !crashed) task.doomed = why;
     if (yes && scheduler_.step(worker) != fsm::worker_step::condemned) {
         scheduler_.condemn(worker);
         kill_worker(worker);
