@@ -47,6 +47,7 @@ struct tally {
     std::uint64_t crashed = 0;
     std::uint64_t timed_out = 0;
     std::uint64_t cancelled = 0;
+    std::uint64_t meant_to_crash = 0;
     std::uint64_t wrong = 0;    // another outcome than it could have
     std::uint64_t lost = 0;     // ended well without having run, or never told
     std::uint64_t doubled = 0;  // ran, or was told, more than once
@@ -186,6 +187,13 @@ private:
         torment.end();
         result_.kills = torment.kills;
         result_.stops = torment.stops;
+        // A kill costs at most the task that its worker was running.
+        if (result_.crashed > result_.kills + result_.meant_to_crash) {
+            result_.wrong += result_.crashed - result_.kills - result_.meant_to_crash;
+            note(std::to_string(result_.crashed) + " tasks crashed of " +
+                 std::to_string(result_.kills) + " kills and " +
+                 std::to_string(result_.meant_to_crash) + " tasks that crash");
+        }
         if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r\033[K";
     }
 
@@ -224,6 +232,7 @@ private:
             task.answer = pool.submit(storm_tasks::throws, path_, task.number);
         } else if (dice < 980) {
             task.what = task_kind::crashes;
+            ++result_.meant_to_crash;
             task.answer = pool.submit(storm_tasks::crashes, path_, task.number);
         } else if (dice < 990) {
             task.what = task_kind::forks;

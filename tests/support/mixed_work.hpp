@@ -51,15 +51,20 @@ struct outcome_counts {
     int wrong = 0;
     int crashed = 0;
     int cancelled = 0;
+    /// Of the crashed ones, items of map(), which knows no retries.
+    int items_crashed = 0;
     /// Tasks that ran more than once, or ended well without having run.
     int miscounted = 0;
 };
 
 /// Tasks small, middle-sized and large, in chunks, cancelled while they wait; one process may die in
-/// between. `log` gets a line for each run of each task.
-inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path& log) {
+/// between. `log` gets a line for each run of each task. With `retries` one task that was submitted may run
+/// twice.
+inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path& log,
+                                    int retries = 0) {
     using bulkhead::future;
     outcome_counts counts;
+    const bulkhead::task_options as{.retries = retries};
     int number = 0;
     std::map<int, bool> ended_well;  // by number
     const auto end = [&](int task, auto&& is_right) {
@@ -77,34 +82,34 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
     };
 
     for (int i = 0; i != 10; ++i, ++number) {
-        auto f = pool.submit(logged_square, log, number);
+        auto f = pool.submit(as, logged_square, log, number);
         end(number, [&] { return f.get() == number * number; });
     }
     // Quick ones, after which a caller waits for the next one itself; that takes so long that it sleeps.
     for (int i = 0; i != 6; ++i, ++number) {
         for (int quick = 0; quick != 12; ++quick) {
             try {
-                if (pool.submit(square, quick).get() != quick * quick) ++counts.wrong;
+                if (pool.submit(as, square, quick).get() != quick * quick) ++counts.wrong;
             } catch (const bulkhead::worker_crashed&) {
                 ++counts.crashed;
             }
         }
-        auto f = pool.submit(logged_nap, log, number);
+        auto f = pool.submit(as, logged_nap, log, number);
         end(number, [&] { return f.get() == number * number; });
     }
     std::map<int, future<int>> small;
     for (int i = 0; i != 40; ++i, ++number) {
-        small[number] = pool.submit(logged_square, log, number);
+        small[number] = pool.submit(as, logged_square, log, number);
     }
     for (auto& [task, f] : small) {
         end(task, [&, task = task, &f = f] { return f.get() == task * task; });
     }
     // Some wait behind this one and are cancelled there: the worker passes them.
     const int pausing = number++;
-    auto pause = pool.submit(logged_pause, log, pausing);
+    auto pause = pool.submit(as, logged_pause, log, pausing);
     std::map<int, future<int>> behind;
     for (int i = 0; i != 12; ++i, ++number) {
-        behind[number] = pool.submit(logged_square, log, number);
+        behind[number] = pool.submit(as, logged_square, log, number);
     }
     for (auto& [task, f] : behind) {
         if (task % 3 != 0) (void)f.cancel();
@@ -116,16 +121,16 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
     // A worker that has nothing looks at what was taken back from it.
     {
         const int last = number++;
-        auto f = pool.submit(logged_square, log, last);
+        auto f = pool.submit(as, logged_square, log, last);
         end(last, [&] { return f.get() == last * last; });
     }
     for (int i = 0; i != 4; ++i, ++number) {
         const std::string bytes(middle_bytes, static_cast<char>('a' + i));
-        auto f = pool.submit(logged_echo, log, number, bytes);
+        auto f = pool.submit(as, logged_echo, log, number, bytes);
         end(number, [&] { return f.get() == bytes; });
     }
     for (int i = 0; i != (sanitized ? 1 : 2); ++i, ++number) {
-        auto f = pool.submit(logged_fill, log, number, large_bytes);
+        auto f = pool.submit(as, logged_fill, log, number, large_bytes);
         end(number, [&] {
             const std::string filled = f.get();
             // Each byte like the one before it: no second string of that size in each trial.
@@ -133,6 +138,8 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
                    std::memcmp(filled.data(), filled.data() + 1, large_bytes - 1) == 0;
         });
     }
+    const int submitted = number;
+    const int crashed_of_submitted = counts.crashed;
     const int first_item = number;
     number += 60;
     auto items = pool.map(bulkhead::map_options{.chunk_size = 20}, logged_square,
@@ -158,11 +165,16 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
     }
     if (plain != number) counts.wrong += number - plain;
 
+    counts.items_crashed = counts.crashed - crashed_of_submitted;
+
     std::map<int, int> runs;
     for (const auto& line : lines_of(log)) ++runs[std::stoi(line)];
+    int again = retries == 0 ? 0 : 1;
     for (int task = 0; task != number; ++task) {
         const int ran = runs[task];
-        if (ran > 1 || (ended_well[task] && ran != 1)) ++counts.miscounted;
+        const bool was_retried = ran == 2 && task < submitted && again != 0;
+        if (was_retried) --again;
+        if ((ran > 1 && !was_retried) || (ended_well[task] && ran == 0)) ++counts.miscounted;
     }
     return counts;
 }
