@@ -159,6 +159,21 @@ BOOST_AUTO_TEST_CASE(a_replacement_that_cannot_be_started_fails_what_is_queued_w
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_system_that_refuses_new_processes_fails_what_is_queued_with_the_cause) {
+    for (const std::string spares : {"0", "1"}) {
+        program one(*this, "no_more_processes", {spares});
+        const auto status = one.wait();
+        if (status.exit_code() == 77) {
+            BOOST_TEST_MESSAGE("no system call may be filtered here");
+            return;
+        }
+        BOOST_TEST(status.success(), status.to_string() << one.err());
+        // The worker's own task and, where there is one, that of the spare which takes its place.
+        BOOST_TEST(one.out().starts_with(spares == "0" ? "1 crashed\n" : "2 crashed\n"), one.out());
+        BOOST_TEST(contains(one.out(), "EAGAIN"), one.out());
+    }
+}
+
 BOOST_AUTO_TEST_CASE(init_forgotten_is_told_by_the_constructor_and_starts_nothing) {
     for (const char* what : {"pool", "process"}) {
         const auto log = file(std::string("log-") + what);

@@ -42,6 +42,44 @@ BOOST_AUTO_TEST_CASE(a_crash_is_retried_as_often_as_asked) {
     BOOST_TEST(lines_of(file("c")).size() == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(a_poison_task_stops_after_its_retries_and_harms_no_other) {
+    for (const int workers : {1, 2, 4}) {
+        const auto poison_log = file("poison" + std::to_string(workers));
+        const auto log = file("others" + std::to_string(workers));
+        std::ofstream(log).close();
+        process_pool pool(workers);
+        std::vector<future<int>> others;
+        const auto submit_some = [&] {
+            for (int i = 0; i != 50; ++i) {
+                const int number = static_cast<int>(others.size());
+                others.push_back(pool.submit(
+                    [](const fs::path& to, int one) {
+                        append_line(to, std::to_string(one));
+                        return one * one;
+                    },
+                    log, number));
+            }
+        };
+        submit_some();
+        auto poison = pool.submit(
+            task_options{.retries = 6},
+            [](const fs::path& to) {
+                append_line(to, "run");
+                ::raise(SIGSEGV);
+            },
+            poison_log);
+        submit_some();
+        for (std::size_t i = 0; i != others.size(); ++i) {
+            BOOST_TEST(others[i].get() == static_cast<int>(i * i));
+        }
+        BOOST_TEST(error_of<worker_crashed>(std::move(poison)).status().signal() == SIGSEGV);
+        BOOST_TEST(lines_of(poison_log).size() == 7U);
+        BOOST_TEST(lines_of(log).size() == others.size());  // each ran once
+        BOOST_TEST(pool.stats().crashed == 1U);
+        BOOST_TEST(pool.stats().retried == 6U);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(crash_limit_breaks_the_pool_and_fails_what_is_queued) {
     process_pool pool({.workers = 1, .crash_limit = 3});
     std::vector<future<void>> all;

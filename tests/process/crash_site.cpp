@@ -69,6 +69,13 @@ void fill_memory() {
     }
 }
 
+[[noreturn]] void abort_with_core(const fs::path& directory, ::rlim_t bytes_max) {
+    const rlimit limit{bytes_max, bytes_max};
+    if (::setrlimit(RLIMIT_CORE, &limit) != 0) std::_Exit(77);
+    fs::current_path(directory);
+    std::abort();
+}
+
 void die_by_own_handler() {
     ::signal(SIGSEGV, [](int) { ::_exit(3); });
     (void)read_null();
@@ -159,6 +166,25 @@ BOOST_AUTO_TEST_CASE(a_timeout_while_the_core_is_written_leaves_it_a_crash) {
     BOOST_TEST(pool.stats().crashed == 1U);
     BOOST_TEST(pool.stats().timed_out == 0U);
     BOOST_TEST(pool.submit(square, 3).get() == 9);
+}
+
+BOOST_AUTO_TEST_CASE(whether_a_core_was_dumped_is_told) {
+    if (!content("/proc/sys/kernel/core_pattern").starts_with("core")) {
+        BOOST_TEST_MESSAGE("cores go elsewhere here");
+        return;
+    }
+    process_pool pool(1);
+    for (const ::rlim_t bytes_max : {::rlim_t{0}, ::rlim_t{1} << 20}) {
+        const auto crash =
+            error_of<worker_crashed>(pool.submit(abort_with_core, file(""), bytes_max));
+        if (crash.status().exit_code() == 77) {
+            BOOST_TEST_MESSAGE("no core may be dumped here");
+            return;
+        }
+        BOOST_TEST(crash.status().signal() == SIGABRT);
+        BOOST_TEST(crash.status().core_dumped() == (bytes_max != 0));
+        BOOST_TEST(contains(crash.what(), "core dumped") == (bytes_max != 0), crash.what());
+    }
 }
 
 BOOST_AUTO_TEST_CASE(threads_of_a_task_may_crash_also_all_at_once) {

@@ -204,4 +204,11 @@ BOOST_AUTO_TEST_CASE(by_default_workers_write_where_the_program_writes) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_crash_keeps_the_tail_of_what_goes_where_the_program_writes) {
+    program one(*this, "printer", {"crash"});
+    BOOST_TEST(one.wait().success());
+    BOOST_TEST(one.out() == "last words\n");
+    BOOST_TEST(one.err() == "last words\n");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

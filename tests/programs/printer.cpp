@@ -1,6 +1,8 @@
-// printer inherit|discard: a worker writes to stdout and stderr, then this program to stdout.
+// printer inherit|discard|crash: a worker writes to stdout and stderr, then this program to stdout. Under
+// crash, what a crash keeps of the worker's standard error that goes where this program's goes.
 #include <bulkhead/bulkhead.hpp>
 
+#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -12,6 +14,11 @@ int print() {
     return 7;
 }
 
+[[noreturn]] void crash() {
+    std::cerr << "last words\n";
+    std::abort();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -21,6 +28,14 @@ int main(int argc, char** argv) {
         options.worker_output = bulkhead::worker_output::discard;
     }
     bulkhead::process_pool pool(options);
+    if (argc > 1 && argv[1] == std::string("crash")) {
+        try {
+            pool.submit(crash).get();
+        } catch (const bulkhead::worker_crashed& crashed) {
+            std::cout << crashed.stderr_tail();
+        }
+        return 0;
+    }
     const int seven = pool.submit(print).get();
     std::cout << seven << '\n';
 }
