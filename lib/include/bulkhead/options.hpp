@@ -71,7 +71,8 @@ struct process_pool_options {
     std::size_t backlog_max = 1'000'000;
     /// For tasks that set no timeout of their own; 0: none.
     std::chrono::nanoseconds task_timeout{0};
-    /// Between SIGTERM and SIGKILL.
+    /// Between SIGTERM, to the worker's process group, and SIGKILL. Once the worker has died, what is left of its
+    /// group is killed at once: a task whose children need time to clean up catches SIGTERM and waits for them.
     std::chrono::nanoseconds kill_grace = std::chrono::milliseconds(500);
     /// Tasks after which a worker is replaced (a chunk of map() counts as one); 0: never. For code that
     /// leaks.

@@ -46,8 +46,10 @@ struct worker_output {
 /// has left behind writes goes under the name of the task that runs then.
 ///
 /// Whatever is chosen: standard error is read by this process, which keeps the last of it for
-/// worker_crashed::stderr_tail(), and a worker never waits for a slow reader: when more than
-/// unread_output_bytes_max is unread, lines are dropped and a line says how many.
+/// worker_crashed::stderr_tail(). A worker never waits for a slow reader of that, nor for a slow callback: when
+/// more than unread_output_bytes_max is unread, lines are dropped and a line says how many. Not so standard output
+/// under `inherit`: it is this process's own, in order with what this process writes, nothing of it is ever
+/// dropped, and whoever writes to it waits for its reader, a worker as well as this process.
 class output_policy {
 public:
     output_policy() = default;
