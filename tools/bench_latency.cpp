@@ -20,8 +20,12 @@ double trip_us(process_pool& pool) {
     return trip.seconds() * 1e6;
 }
 
-double round_trip_us(double run_s, int workers) {
+double round_trip_us(double run_s, int workers, placement where) {
+    const own_cpus mine;
+    mine.place_other_side(where);
     process_pool pool(workers);
+    expect(pool.submit(square, 1).get() == 1);
+    mine.place_this_side(where);
     std::vector<double> trips_us;
     operations_per_second(run_s, unbounded, [&](std::uint64_t count) {
         trips_us.clear();
@@ -120,8 +124,15 @@ std::vector<figure> latency_figures() {
         const std::string count = std::to_string(workers);
         add("round-trip-" + count,
             "submit one and get it, median, " + count + (workers == 1 ? " worker" : " workers"),
-            "us", [workers](double run_s) { return round_trip_us(run_s, workers); });
+            "us", [workers](double run_s) {
+                return round_trip_us(run_s, workers, placement::as_the_kernel_likes);
+            });
     }
+    add("round-trip-1-cpu", "submit one and get it, median, 1 worker, all on one CPU", "us",
+        [](double run_s) { return round_trip_us(run_s, 1, placement::on_one_cpu); })
+        .contenders.push_back({"two wake-ups by eventfd", [](double run_s) {
+                                   return wake_up_us(run_s, 0ms, placement::on_one_cpu);
+                               }});
     struct place {
         const char* name;
         const char* title;

@@ -4,9 +4,10 @@
 #include <bulkhead/bulkhead.hpp>
 
 #include <algorithm>
-#include <atomic>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <random>
 #include <thread>
@@ -115,30 +116,41 @@ std::uint64_t sum_in(const std::filesystem::path& file, std::string_view key) {
 const std::filesystem::path proc = "/proc";
 
 /// How often the threads of a process have stopped running.
-std::uint64_t switches_of(const std::filesystem::path& process) {
+std::uint64_t switches_of(pid_t process) {
     std::uint64_t sum = 0;
-    for (const auto& thread : std::filesystem::directory_iterator(process / "task")) {
+    for (const auto& thread :
+         std::filesystem::directory_iterator(proc / std::to_string(process) / "task")) {
         sum += sum_in(thread.path() / "status", "voluntary_ctxt_switches");
     }
     return sum;
 }
 
-/// Of this process, its workers, and whatever else it has started: how often their threads have stopped
-/// running, by process.
-std::map<std::string, std::uint64_t> switches_of_family() {
-    std::map<std::string, std::uint64_t> switches{{"self", switches_of(proc / "self")}};
+/// How long all threads of a process have run.
+std::uint64_t cpu_ns_of(pid_t process) {
+    ::clockid_t clock{};
+    ::timespec ran{};
+    if (::clock_getcpuclockid(process, &clock) != 0 || ::clock_gettime(clock, &ran) != 0) {
+        throw std::runtime_error("no clock of process " + std::to_string(process));
+    }
+    return static_cast<std::uint64_t>(ran.tv_sec) * 1'000'000'000 +
+           static_cast<std::uint64_t>(ran.tv_nsec);
+}
+
+/// Of this process, its workers, and whatever else it has started, by process.
+std::map<pid_t, std::uint64_t> of_family(const std::function<std::uint64_t(pid_t)>& of_process) {
+    std::map<pid_t, std::uint64_t> all{{::getpid(), of_process(::getpid())}};
     for (const auto& thread : std::filesystem::directory_iterator(proc / "self" / "task")) {
         std::ifstream children(thread.path() / "children");
-        for (std::string pid; children >> pid;) switches[pid] = switches_of(proc / pid);
+        for (pid_t pid = 0; children >> pid;) all[pid] = of_process(pid);
     }
-    return switches;
+    return all;
 }
 
 /// A process on each CPU that does nothing but count.
 class hogs {
 public:
     hogs() {
-        for (std::size_t i = 0; i != cpus(); ++i) all_.emplace_back(count_up, counter_);
+        for (std::size_t i = 0; i != cpus(); ++i) all_.emplace_back(count_up);
     }
     ~hogs() {
         for (auto& hog : all_) hog.kill();
@@ -146,42 +158,19 @@ public:
     hogs(const hogs&) = delete;
     hogs& operator=(const hogs&) = delete;
 
-    /// What all of them have counted in a while of `seconds`.
-    [[nodiscard]] std::uint64_t count_for(double seconds) const {
-        const auto before = counter_->load();
-        std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-        return counter_->load() - before;
+    [[nodiscard]] bool has(pid_t pid) const {
+        return std::any_of(all_.begin(), all_.end(),
+                           [&](const auto& hog) { return hog.pid() == pid; });
     }
 
 private:
     static std::size_t cpus() { return std::max(1U, std::thread::hardware_concurrency()); }
-    static void count_up(const shared_value<std::atomic<std::uint64_t>>& counter) {
-        constexpr std::uint64_t step = 1'000'000;
-        while (true) {
-            for (std::uint64_t i = 0; i != step; ++i) asm volatile("" : : "r"(i));
-            counter->fetch_add(step);
-        }
+    static void count_up() {
+        for (std::uint64_t i = 0;; ++i) asm volatile("" : : "r"(i));
     }
 
-    shared_value<std::atomic<std::uint64_t>> counter_;
     std::vector<process> all_;
 };
-
-/// In percent, what hogs lose when there is a pool that has nothing to do. Alone, beside it, beside it,
-/// alone: so a machine that grows slower or quicker meanwhile is neither's gain.
-double lost_to_idle_pool(double run_s) {
-    const hogs busy;
-    (void)busy.count_for(run_s / 10);
-    std::uint64_t alone = busy.count_for(run_s);
-    std::uint64_t beside = 0;
-    {
-        process_pool pool(2);
-        for (std::uint64_t i = 0; i != few; ++i) expect(pool.submit(square, 2).get() == 4);
-        beside += busy.count_for(2 * run_s);
-    }
-    alone += busy.count_for(run_s);
-    return 100 * (1 - static_cast<double>(beside) / static_cast<double>(alone));
-}
 
 double tasks_beside_hogs(double run_s) {
     const hogs busy;
@@ -222,17 +211,38 @@ process_pool& used_pool(process_pool& pool) {
     return pool;
 }
 
+constexpr auto started_one = "an idle pool started a process";
+
+/// In percent, of the time that busy processes on all CPUs have, what all of an idle pool's processes and this
+/// one take. What the busy ones get done scatters by more than that on a virtual machine.
+double lost_to_idle_pool(double run_s) {
+    const hogs busy;
+    process_pool pool(2);
+    used_pool(pool);
+    const auto before = of_family(cpu_ns_of);
+    std::this_thread::sleep_for(std::chrono::duration<double>(run_s));
+    const auto after = of_family(cpu_ns_of);
+    double pools_ns = 0;
+    double hogs_ns = 0;
+    for (const auto& [process, ns] : after) {
+        if (!before.contains(process)) throw std::runtime_error(started_one);
+        (busy.has(process) ? hogs_ns : pools_ns) += static_cast<double>(ns - before.at(process));
+    }
+    expect(hogs_ns > 0);
+    return 100 * pools_ns / hogs_ns;
+}
+
 /// Of parent, two workers, spare and keeper together, less that of the thread that measures.
 double idle_switches(double run_s) {
     process_pool pool(2);
     used_pool(pool);
-    const auto before = switches_of_family();
+    const auto before = of_family(switches_of);
     std::this_thread::sleep_for(std::chrono::duration<double>(run_s * idle_run_factor));
-    const auto after = switches_of_family();
+    const auto after = of_family(switches_of);
     const std::size_t this_process_workers_and_keeper = 4;  // and, mostly, a spare
     double sum = -1;                                        // this thread's own
     for (const auto& [process, switches] : after) {
-        if (!before.contains(process)) throw std::runtime_error("an idle pool started a process");
+        if (!before.contains(process)) throw std::runtime_error(started_one);
         sum += static_cast<double>(switches - before.at(process));
     }
     if (after.size() != before.size() || after.size() < this_process_workers_and_keeper) {
@@ -271,7 +281,8 @@ std::vector<figure> scale_figures() {
     add("idle-switches",
         "context switches of an idle pool of 2 workers, in all, in 10 s (--quick: 0.2 s)", "",
         idle_switches);
-    add("idle-theft", "what busy processes on all CPUs lose to an idle pool", "%",
+    add("idle-theft",
+        "CPU time of an idle pool of 2 workers beside a busy process on each CPU, of theirs", "%",
         lost_to_idle_pool);
     add("makespan", "tasks of 1, 20 and 100 ms, 2 workers, against no worker ever waiting", "x",
         makespan);

@@ -57,14 +57,20 @@ struct outcome_counts {
     int miscounted = 0;
 };
 
+struct mixed_work {
+    int retries = 0;
+    /// Each takes longer than all else together.
+    int large_results = sanitized ? 1 : 2;
+};
+
 /// Tasks small, middle-sized and large, in chunks, cancelled while they wait; one process may die in
-/// between. `log` gets a line for each run of each task. With `retries` one task that was submitted may run
+/// between. `log` gets a line for each run of each task. With retries one task that was submitted may run
 /// twice.
 inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path& log,
-                                    int retries = 0) {
+                                    const mixed_work& wanted = {}) {
     using bulkhead::future;
     outcome_counts counts;
-    const bulkhead::task_options as{.retries = retries};
+    const bulkhead::task_options as{.retries = wanted.retries};
     int number = 0;
     std::map<int, bool> ended_well;  // by number
     const auto end = [&](int task, auto&& is_right) {
@@ -129,7 +135,7 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
         auto f = pool.submit(as, logged_echo, log, number, bytes);
         end(number, [&] { return f.get() == bytes; });
     }
-    for (int i = 0; i != (sanitized ? 1 : 2); ++i, ++number) {
+    for (int i = 0; i != wanted.large_results; ++i, ++number) {
         auto f = pool.submit(as, logged_fill, log, number, large_bytes);
         end(number, [&] {
             const std::string filled = f.get();
@@ -169,7 +175,7 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
 
     std::map<int, int> runs;
     for (const auto& line : lines_of(log)) ++runs[std::stoi(line)];
-    int again = retries == 0 ? 0 : 1;
+    int again = wanted.retries == 0 ? 0 : 1;
     for (int task = 0; task != number; ++task) {
         const int ran = runs[task];
         const bool was_retried = ran == 2 && task < submitted && again != 0;
