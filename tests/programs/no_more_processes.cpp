@@ -44,12 +44,7 @@ bool refuse_new_processes() {
                0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-    bulkhead::init(argc, argv);
-    if (argc != 2) return 2;
-    const auto spares = static_cast<std::size_t>(std::stoul(argv[1]));
+int run(std::size_t spares) {
     bulkhead::process_pool pool({.workers = 1, .spare_workers = spares});
     if (pool.submit(test::square, 3).get() != 9) return 1;
     while (pool.stats().spares != spares) ::usleep(1000);
@@ -77,4 +72,15 @@ int main(int argc, char** argv) {
     }
     std::cout << crashed << " crashed\n";
     for (const auto& cause : causes) std::cout << cause << '\n';
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    bulkhead::init(argc, argv);
+    if (argc != 2) return 2;
+    const int code = run(static_cast<std::size_t>(std::stoul(argv[1])));
+    std::cout.flush();
+    ::_exit(code);  // LeakSanitizer would start a process to look for leaks
 }

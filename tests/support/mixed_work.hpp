@@ -25,10 +25,10 @@ inline std::string logged_fill(const fs::path& log, int number, std::size_t byte
     append_line(log, std::to_string(number));
     return std::string(bytes, 'f');
 }
-inline int logged_pause(const fs::path& log, int number) {
+inline int logged_pause(const fs::path& log, int number, const fs::path& may_end) {
     append_line(log, std::to_string(number));
     bulkhead::report_progress(1, 2);
-    ::usleep(3000);
+    await(may_end);
     bulkhead::report_progress(2, 2);
     return number * number;
 }
@@ -112,7 +112,10 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
     }
     // Some wait behind this one and are cancelled there: the worker passes them.
     const int pausing = number++;
-    auto pause = pool.submit(as, logged_pause, log, pausing);
+    fs::path all_cancelled = log;
+    all_cancelled += ".all_cancelled";
+    fs::remove(all_cancelled);
+    auto pause = pool.submit(as, logged_pause, log, pausing, all_cancelled);
     std::map<int, future<int>> behind;
     for (int i = 0; i != 12; ++i, ++number) {
         behind[number] = pool.submit(as, logged_square, log, number);
@@ -120,6 +123,7 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
     for (auto& [task, f] : behind) {
         if (task % 3 != 0) (void)f.cancel();
     }
+    announce(all_cancelled);
     end(pausing, [&] { return pause.get() == pausing * pausing; });
     for (auto& [task, f] : behind) {
         end(task, [&, task = task, &f = f] { return f.get() == task * task; });
