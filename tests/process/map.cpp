@@ -52,6 +52,24 @@ void check_error_at_its_place(Pool& pool, F f, std::size_t chunk) {
     BOOST_TEST(position == 40);
 }
 
+std::string squared_text(int x) { return std::to_string(x * x); }
+
+/// Of some_refused().
+template <class Results>
+void check_refused_in_place(Results results) {
+    int position = 0;
+    for (auto it = results.begin(); it != results.end(); ++it, ++position) {
+        if (is_refused(position)) {
+            BOOST_CHECK_THROW((void)*it, std::domain_error);
+        } else if constexpr (std::is_same_v<std::decay_t<decltype(*it)>, std::string>) {
+            BOOST_TEST(*it == squared_text(position));
+        } else {
+            BOOST_TEST(*it == position * position);
+        }
+    }
+    BOOST_TEST(position == refusal_inputs);
+}
+
 }  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(map, scene)
@@ -186,25 +204,25 @@ BOOST_AUTO_TEST_CASE(a_chunk_size_beyond_what_a_message_holds_is_cut) {
     BOOST_TEST(j == 2000U);
 }
 
-BOOST_AUTO_TEST_CASE(an_argument_whose_conversion_throws_is_an_input_that_throws) {
-    struct odd_refused {
-        int x;
-        operator int() const {
-            if (x == 7) throw std::domain_error("seven");
-            return x;
-        }
-    };
-    // Of a process pool, which sends what the function takes; in a thread_pool the call converts.
-    process_pool pool(2);
-    std::vector<odd_refused> inputs;
-    for (int i = 0; i != 20; ++i) inputs.push_back({i});
+BOOST_AUTO_TEST_CASE_TEMPLATE(an_argument_that_does_not_convert_fails_its_own_item, Pool,
+                              executors) {
+    Pool pool(2);
+    const auto inputs = some_refused<converts_if_allowed>();
     for (const auto chunk : chunk_sizes) {
-        auto results = pool.map(map_options{.chunk_size = chunk}, square, inputs);
-        auto it = results.begin();
-        for (int i = 0; i != 7; ++i, ++it) BOOST_TEST(*it == i * i);
-        BOOST_CHECK_THROW((void)*it, std::domain_error);
-        BOOST_TEST((++it == results.end()));
+        const map_options options{.chunk_size = chunk};
+        check_refused_in_place(pool.map(options, square, inputs));
+        check_refused_in_place(pool.map(options, squared_text, inputs));
     }
+}
+
+BOOST_AUTO_TEST_CASE(an_argument_that_does_not_encode_fails_its_own_item) {
+    process_pool pool(2);
+    const auto inputs = some_refused<encodes_if_allowed>();
+    const auto take = [](const encodes_if_allowed& one) { return one.x * one.x; };
+    for (const auto chunk : chunk_sizes) {
+        check_refused_in_place(pool.map(map_options{.chunk_size = chunk}, take, inputs));
+    }
+    BOOST_TEST(pool.stats().crashed == 0U);
 }
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(an_input_that_throws_ends_the_results_with_that_error, Pool,

@@ -57,6 +57,27 @@ BOOST_AUTO_TEST_CASE(a_crash_inside_a_chunk_fails_exactly_that_item) {
     check_all_but_13<worker_crashed>(pool, crash_at_13);
 }
 
+BOOST_AUTO_TEST_CASE(an_argument_that_does_not_encode_fails_its_own_item) {
+    process_pool pool(2);
+    const auto inputs = some_refused<encodes_if_allowed>();
+    const auto take = [](const encodes_if_allowed& one) { return one.x * one.x; };
+    for (const auto chunk : chunk_sizes) {
+        auto results = pool.map_unordered(map_options{.chunk_size = chunk}, take, inputs);
+        std::set<int> seen;
+        for (auto it = results.begin(); it != results.end(); ++it) {
+            const int index = static_cast<int>(it.index());
+            seen.insert(index);
+            if (is_refused(index)) {
+                BOOST_CHECK_THROW((void)*it, std::domain_error);
+            } else {
+                const auto [i, y] = *it;
+                BOOST_TEST(y == index * index);
+            }
+        }
+        BOOST_TEST(seen.size() == static_cast<std::size_t>(refusal_inputs));
+    }
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(what_is_quick_does_not_wait_for_what_is_slow, Pool, executors) {
     Pool pool(2);
     const auto go = file("go");

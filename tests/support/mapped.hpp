@@ -1,10 +1,13 @@
 // What the tests of map() and map_unordered() map, and over what.
 #pragma once
 
+#include <bulkhead/codec.hpp>
+
 #include <csignal>
 #include <cstddef>
 #include <ranges>
 #include <stdexcept>
+#include <vector>
 
 namespace test {
 
@@ -37,4 +40,42 @@ inline auto input_that_throws_at(int k) {
            });
 }
 
+/// Of some_refused(): first and last, alone, and side by side.
+inline constexpr int refusal_inputs = 40;
+inline bool is_refused(int x) { return x == 0 || x == 7 || x == 20 || x == 21 || x == 39; }
+
+struct converts_if_allowed {
+    int x = 0;
+    operator int() const {  // NOLINT(google-explicit-constructor)
+        if (is_refused(x)) throw std::domain_error("refused");
+        return x;
+    }
+};
+class encodes_if_allowed {
+public:
+    explicit encodes_if_allowed(int value) : x(value) {}
+    int x;
+};
+
+/// 0 to refusal_inputs - 1.
+template <class T>
+std::vector<T> some_refused() {
+    std::vector<T> inputs;
+    for (int i = 0; i != refusal_inputs; ++i) inputs.push_back(T{i});
+    return inputs;
+}
+
 }  // namespace test
+
+template <>
+struct bulkhead::codec<test::encodes_if_allowed> {
+    static void encode(bulkhead::encoder& out, const test::encodes_if_allowed& value) {
+        out.write(std::uint64_t{0});  // half of it is there when it fails
+        if (test::is_refused(value.x)) throw std::domain_error("refused");
+        out.write(value.x);
+    }
+    static test::encodes_if_allowed decode(bulkhead::decoder& in) {
+        (void)in.read<std::uint64_t>();
+        return test::encodes_if_allowed(in.read<int>());
+    }
+};

@@ -20,7 +20,8 @@ namespace bulkhead {
 /// - Nothing runs before begin(). From then on at most map_options::lookahead_max items have been
 ///   taken from the input beyond what the caller has stepped past, so the input may be infinite.
 /// - `*it` moves the result out, or throws what its task ended with, at that position; `++it` goes on
-///   past it. When the input itself throws, that exception appears at its position, which is the last.
+///   past it. So for an item whose arguments do not convert or encode. When the input itself throws, that
+///   exception appears at its position, which is the last.
 /// - A crash fails the item that was being run and no other.
 /// - Leaving early (destroying the range) drops the items that have not started; those that run end
 ///   by themselves and their results are dropped.

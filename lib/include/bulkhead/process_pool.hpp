@@ -172,9 +172,9 @@ public:
 
 private:
     template <class F, class... Ranges>
-    using map_source = detail::process_batches<
-        typename detail::task_of<F, std::ranges::range_reference_t<Ranges>...>::call,
-        std::decay_t<F>>;
+    using map_source =
+        detail::process_batches<detail::task_of<F, std::ranges::range_reference_t<Ranges>...>,
+                                std::decay_t<F>>;
 
     void resize_to(std::int64_t workers);
 

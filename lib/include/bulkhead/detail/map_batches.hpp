@@ -106,8 +106,11 @@ void skip_chunk_header(decoder& in);
 /// Reads one framed outcome of a chunk; throws the item's exception, thrown in process `pid`.
 [[nodiscard]] decoder next_outcome(decoder& in, pid_t pid);
 
-template <class Call, class F>
+template <class Task, class F>
 class process_batches {
+    static_assert(Task::ok && Task::parameters_ok);
+    using Call = typename Task::call;
+
 public:
     using result = typename Call::result;
     static constexpr bool is_flat = Call::is_flat_call;
@@ -127,22 +130,35 @@ public:
 
     [[nodiscard]] std::size_t workers() const { return worker_count(*core_); }
 
-    /// Adds up to `count` items, as long as the batch is not large; gives how many. `next(add)` calls
+    /// Adds up to `count` items, as long as the batch is not large and none is refused. `next(add)` calls
     /// add(arguments...) once and returns true, or returns false: there is no more.
     template <class Next>
-    std::size_t add_up_to(std::size_t count, const Next& next) {
+    void add_up_to(std::size_t count, const Next& next) {
         if constexpr (is_flat) {
-            return add_flat(std::min(count, flat_room()), next);
+            add_flat(std::min(count, flat_room()), next);
         } else {
-            std::size_t added = 0;
-            while (added != count && filling_.bytes() < batch_bytes_max &&
-                   next([this](auto&&... arguments) {
-                       this->add_framed(std::forward<decltype(arguments)>(arguments)...);
-                   })) {
-                ++added;
+            for (std::size_t added = 0;
+                 added != count && filling_.bytes() < batch_bytes_max && !refused_ &&
+                 next([this](auto&&... arguments) {
+                     this->add_framed(std::forward<decltype(arguments)>(arguments)...);
+                 });
+                 ++added) {
             }
-            return added;
         }
+    }
+
+    /// Whether the last item that was given is in no batch, since its arguments do not encode.
+    [[nodiscard]] bool has_refused() const noexcept { return refused_ != nullptr; }
+    /// A batch of that item alone, which ends with what its encoding threw.
+    batch take_refused() {
+        batch made{.items = {}, .first = 0, .state = {}, .error = std::exchange(refused_, {})};
+        if constexpr (is_flat) {
+            (void)made.items.room_for(1, 1);
+            made.items.added(1);
+        } else {
+            made.items.add_item({});
+        }
+        return made;
     }
 
     batch flush() {
@@ -197,7 +213,12 @@ private:
     template <class... A>
     void add_framed(A&&... arguments) {
         item_->clear();
-        Call::encode_arguments(*item_, std::forward<A>(arguments)...);
+        try {
+            Call::encode_arguments(*item_, std::forward<A>(arguments)...);
+        } catch (...) {
+            refused_ = std::current_exception();
+            return;
+        }
         filling_.add_item(item_->bytes());
         for (auto& object : item_->kept()) filling_.kept().push_back(std::move(object));
         item_->kept().clear();
@@ -214,7 +235,7 @@ private:
     }
 
     template <class Next>
-    std::size_t add_flat(std::size_t count, const Next& next) {
+    void add_flat(std::size_t count, const Next& next) {
         // Adds what there is, also when the next one throws.
         struct cursor {
             flat_message& to;
@@ -225,13 +246,18 @@ private:
         std::byte* at = here.at;
         std::size_t added = 0;
         const auto add = [&](auto&&... arguments) {
-            Call::encode_flat(at, std::forward<decltype(arguments)>(arguments)...);
+            try {
+                Call::encode_flat(at, std::forward<decltype(arguments)>(arguments)...);
+            } catch (...) {
+                refused_ = std::current_exception();
+                count = added;  // this was the last one
+                return;
+            }
             at += Call::flat_argument_bytes;
             here.added = ++added;
         };
         while (added != count && next(add)) {
         }
-        return added;
     }
 
     struct sink {
@@ -294,6 +320,7 @@ private:
     F function_;
     std::unique_ptr<task_encoder> item_ = std::make_unique<task_encoder>();
     message filling_;
+    std::exception_ptr refused_;
     std::chrono::nanoseconds last_run_time_{0};
     std::size_t last_items_ = 0;
 };
@@ -317,14 +344,16 @@ public:
     [[nodiscard]] std::size_t workers() const { return worker_count(*core_); }
 
     template <class Next>
-    std::size_t add_up_to(std::size_t count, const Next& next) {
-        if (count == 0 || filling_.state || filling_.error) return 0;
-        const auto add_one = [this](auto&&... arguments) {
+    void add_up_to(std::size_t count, const Next& next) {
+        if (count == 0 || filling_.state || filling_.error) return;
+        (void)next([this](auto&&... arguments) {
             this->add(std::forward<decltype(arguments)>(arguments)...);
-        };
-        return next(add_one) ? 1 : 0;
+        });
     }
     batch flush() { return std::exchange(filling_, {}); }
+    /// Each item is a batch here, also one whose arguments cannot be kept.
+    [[nodiscard]] static bool has_refused() noexcept { return false; }
+    batch take_refused() { return flush(); }
 
     bool collect(batch& from, outcomes& out) {
         try {
@@ -359,7 +388,7 @@ private:
                                               return new task(core, task_options{}, function_,
                                                               std::forward<Args>(arguments)...);
                                           });
-        } catch (const pool_closed&) {
+        } catch (...) {
             filling_.error = std::current_exception();
         }
     }

@@ -48,7 +48,7 @@ public:
             }
             std::size_t added = 0;
             try {
-                (void)source_.add_up_to(std::min(size, room), [&](const auto& add) {
+                source_.add_up_to(std::min(size, room), [&](const auto& add) {
                     if (exhausted()) {
                         ended_ = true;
                         return false;
@@ -64,8 +64,10 @@ public:
                 ++ahead_;
             }
             ahead_ += added;
-            if (added != 0) run(source_.flush(), taken_);
+            const std::size_t last_refused = source_.has_refused() ? 1 : 0;
+            if (added != last_refused) run(source_.flush(), taken_);
             taken_ += added;
+            if (last_refused != 0) run(source_.take_refused(), taken_ - 1);
         }
     }
 
