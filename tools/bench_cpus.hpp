@@ -24,21 +24,23 @@ public:
     own_cpus& operator=(const own_cpus&) = delete;
 
     /// To be called before the other side is started.
-    void place_other_side(placement where) const noexcept {
-        if (where == placement::on_one_cpu) pin_to(first_);
-        if (where == placement::on_two_cpus) pin_to(last_);
+    void place_other_side(placement where) const noexcept { place_other_side(0, where); }
+    /// A process that runs already; 0: this thread.
+    void place_other_side(pid_t process, placement where) const noexcept {
+        if (where == placement::on_one_cpu) pin_to(first_, process);
+        if (where == placement::on_two_cpus) pin_to(last_, process);
     }
     /// And this one after it.
     void place_this_side(placement where) const noexcept {
-        if (where != placement::as_the_kernel_likes) pin_to(first_);
+        if (where != placement::as_the_kernel_likes) pin_to(first_, 0);
     }
 
 private:
-    static void pin_to(int cpu) noexcept {
+    static void pin_to(int cpu, pid_t process) noexcept {
         cpu_set_t one;
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);
-        ::sched_setaffinity(0, sizeof one, &one);
+        ::sched_setaffinity(process, sizeof one, &one);
     }
 
     cpu_set_t all_{};

@@ -20,12 +20,18 @@ double trip_us(process_pool& pool) {
     return trip.seconds() * 1e6;
 }
 
+/// Workers are started by a thread of the library's own, which may be older than the placing.
+void place(const own_cpus& cpus, process_pool& pool, placement where) {
+    expect(pool.submit(square, 1).get() == 1);
+    for (const auto& worker : pool.workers()) cpus.place_other_side(worker.pid, where);
+    cpus.place_this_side(where);
+}
+
 double round_trip_us(double run_s, int workers, placement where) {
     const own_cpus mine;
-    mine.place_other_side(where);
+    mine.place_other_side(where);  // the pool's thread
     process_pool pool(workers);
-    expect(pool.submit(square, 1).get() == 1);
-    mine.place_this_side(where);
+    place(mine, pool, where);
     std::vector<double> trips_us;
     operations_per_second(run_s, unbounded, [&](std::uint64_t count) {
         trips_us.clear();
@@ -40,10 +46,9 @@ constexpr auto idle_time = 10ms;
 
 double idle_trip_us(double run_s, placement where) {
     const own_cpus mine;
-    mine.place_other_side(where);
+    mine.place_other_side(where);  // the pool's thread
     process_pool pool(1);
-    expect(pool.submit(square, 1).get() == 1);
-    mine.place_this_side(where);
+    place(mine, pool, where);
     return median_sample(run_s, [&] {
         std::this_thread::sleep_for(idle_time);
         return trip_us(pool);
