@@ -34,17 +34,17 @@ struct wide_point {
     char tag[3];
 };
 
-/// Items 0..39, of which 13 throws an E.
-template <class E, class Pool, class F>
-void check_error_at_its_place(Pool& pool, F f, std::size_t chunk) {
-    const map_options options{.chunk_size = chunk};
-    auto results = pool.map(options, f, std::views::iota(0, 40));
+std::string squared_text(int x) { return std::to_string(x * x); }
+
+/// Squares of 0..39, or an E where an item `fails`.
+template <class E, class Results, class Fails>
+void check_errors_in_place(Results results, const Fails& fails) {
     int position = 0;
     for (auto it = results.begin(); it != results.end(); ++it, ++position) {
-        if (position == 13) {
+        if (fails(position)) {
             BOOST_CHECK_THROW((void)*it, E);
         } else if constexpr (std::is_same_v<std::decay_t<decltype(*it)>, std::string>) {
-            BOOST_TEST(*it == std::to_string(position * position));
+            BOOST_TEST(*it == squared_text(position));
         } else {
             BOOST_TEST(*it == position * position);
         }
@@ -52,22 +52,11 @@ void check_error_at_its_place(Pool& pool, F f, std::size_t chunk) {
     BOOST_TEST(position == 40);
 }
 
-std::string squared_text(int x) { return std::to_string(x * x); }
-
-/// Of some_refused().
-template <class Results>
-void check_refused_in_place(Results results) {
-    int position = 0;
-    for (auto it = results.begin(); it != results.end(); ++it, ++position) {
-        if (is_refused(position)) {
-            BOOST_CHECK_THROW((void)*it, std::domain_error);
-        } else if constexpr (std::is_same_v<std::decay_t<decltype(*it)>, std::string>) {
-            BOOST_TEST(*it == squared_text(position));
-        } else {
-            BOOST_TEST(*it == position * position);
-        }
-    }
-    BOOST_TEST(position == refusal_inputs);
+/// Items 0..39, of which 13 throws an E.
+template <class E, class Pool, class F>
+void check_error_at_its_place(Pool& pool, F f, std::size_t chunk) {
+    check_errors_in_place<E>(pool.map(map_options{.chunk_size = chunk}, f, std::views::iota(0, 40)),
+                             [](int position) { return position == 13; });
 }
 
 }  // namespace
@@ -210,8 +199,9 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(an_argument_that_does_not_convert_fails_its_own_it
     const auto inputs = some_refused<converts_if_allowed>();
     for (const auto chunk : chunk_sizes) {
         const map_options options{.chunk_size = chunk};
-        check_refused_in_place(pool.map(options, square, inputs));
-        check_refused_in_place(pool.map(options, squared_text, inputs));
+        check_errors_in_place<std::domain_error>(pool.map(options, square, inputs), is_refused);
+        check_errors_in_place<std::domain_error>(pool.map(options, squared_text, inputs),
+                                                 is_refused);
     }
 }
 
@@ -220,7 +210,8 @@ BOOST_AUTO_TEST_CASE(an_argument_that_does_not_encode_fails_its_own_item) {
     const auto inputs = some_refused<encodes_if_allowed>();
     const auto take = [](const encodes_if_allowed& one) { return one.x * one.x; };
     for (const auto chunk : chunk_sizes) {
-        check_refused_in_place(pool.map(map_options{.chunk_size = chunk}, take, inputs));
+        check_errors_in_place<std::domain_error>(
+            pool.map(map_options{.chunk_size = chunk}, take, inputs), is_refused);
     }
     BOOST_TEST(pool.stats().crashed == 0U);
 }

@@ -19,26 +19,32 @@ int after(const fs::path& go, int x) {
     return x;
 }
 
-/// Items 0..39, each once, of which 13 throws an E.
+/// 0..39, each once, with its square, or an E where it `fails`.
+template <class E, class Results, class Fails>
+void check_errors_at_their_index(Results results, const Fails& fails) {
+    std::set<std::size_t> seen;
+    for (auto it = results.begin(); it != results.end(); ++it) {
+        const auto index = it.index();
+        seen.insert(index);
+        if (fails(static_cast<int>(index))) {
+            BOOST_CHECK_THROW((void)*it, E);
+            continue;
+        }
+        const auto [i, y] = *it;
+        BOOST_TEST(i == index);
+        BOOST_TEST(static_cast<std::size_t>(y) == i * i);
+    }
+    BOOST_TEST(seen.size() == 40U);
+    BOOST_TEST(*seen.rbegin() == 39U);
+}
+
+/// Items 0..39, of which 13 throws an E.
 template <class E, class Pool, class F>
 void check_all_but_13(Pool& pool, F f) {
     for (const auto chunk : chunk_sizes) {
-        auto results =
-            pool.map_unordered(map_options{.chunk_size = chunk}, f, std::views::iota(0, 40));
-        std::set<std::size_t> seen;
-        for (auto it = results.begin(); it != results.end(); ++it) {
-            const auto index = it.index();
-            seen.insert(index);
-            if (index == 13) {
-                BOOST_CHECK_THROW((void)*it, E);
-                continue;
-            }
-            const auto [i, y] = *it;
-            BOOST_TEST(i == index);
-            BOOST_TEST(static_cast<std::size_t>(y) == i * i);
-        }
-        BOOST_TEST(seen.size() == 40U);
-        BOOST_TEST(*seen.rbegin() == 39U);
+        check_errors_at_their_index<E>(
+            pool.map_unordered(map_options{.chunk_size = chunk}, f, std::views::iota(0, 40)),
+            [](int index) { return index == 13; });
     }
 }
 
@@ -62,19 +68,8 @@ BOOST_AUTO_TEST_CASE(an_argument_that_does_not_encode_fails_its_own_item) {
     const auto inputs = some_refused<encodes_if_allowed>();
     const auto take = [](const encodes_if_allowed& one) { return one.x * one.x; };
     for (const auto chunk : chunk_sizes) {
-        auto results = pool.map_unordered(map_options{.chunk_size = chunk}, take, inputs);
-        std::set<int> seen;
-        for (auto it = results.begin(); it != results.end(); ++it) {
-            const int index = static_cast<int>(it.index());
-            seen.insert(index);
-            if (is_refused(index)) {
-                BOOST_CHECK_THROW((void)*it, std::domain_error);
-            } else {
-                const auto [i, y] = *it;
-                BOOST_TEST(y == index * index);
-            }
-        }
-        BOOST_TEST(seen.size() == static_cast<std::size_t>(refusal_inputs));
+        check_errors_at_their_index<std::domain_error>(
+            pool.map_unordered(map_options{.chunk_size = chunk}, take, inputs), is_refused);
     }
 }
 
