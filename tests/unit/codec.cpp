@@ -35,6 +35,40 @@ struct person {
     friend bool operator==(const person&, const person&) = default;
 };
 
+struct with_arrays {
+    char tag[4];
+    std::string names[2];
+    std::array<person, 2> people;
+    int grid[2][3];
+    std::array<std::string, 3> words;
+    const double weight;
+    friend bool operator==(const with_arrays&, const with_arrays&) = default;
+};
+
+/// Has no default: fewer values than it has fields do not make one.
+struct meter {
+    explicit meter(int v) : value(v) {}
+    int value;
+    friend bool operator==(const meter&, const meter&) = default;
+};
+
+struct without_default {
+    std::string name;
+    meter each[2];
+    std::optional<std::string> note;
+    meter last;
+    friend bool operator==(const without_default&, const without_default&) = default;
+};
+
+struct only_moves {
+    std::vector<std::unique_ptr<int>> many;
+    std::optional<std::unique_ptr<std::string>> perhaps;
+    std::unique_ptr<int> pair[2];
+    std::vector<std::vector<std::unique_ptr<int>>> rows;
+    std::map<int, std::unique_ptr<int>> by_number;
+    int last;
+};
+
 struct chain {
     int value = 0;
     std::unique_ptr<chain> next;
@@ -203,6 +237,42 @@ BOOST_AUTO_TEST_CASE(aggregates_travel_field_by_field_and_classes_by_their_codec
     check_travels(std::vector<person>{{"A", {}, {}}, {"B", {{0, 0}}, 1}});
     check_travels(opaque("hidden"));
     check_travels(std::vector<opaque>{opaque("a"), opaque("")});
+}
+
+BOOST_AUTO_TEST_CASE(aggregates_may_hold_arrays_of_either_kind) {
+    const person ada{"Ada", {{1, 2}}, 36};
+    check_travels(with_arrays{{'a', 'b', 'c', 'd'},
+                              {"one", "two"},
+                              {ada, ada},
+                              {{1, 2, 3}, {4, 5, 6}},
+                              {"x", "", "z"},
+                              0.5});
+    check_travels(without_default{"m", {meter(1), meter(2)}, "n", meter(3)});
+    static_assert(bulkhead::detail::field_count<with_arrays> == 6);
+    static_assert(bulkhead::detail::field_count<without_default> == 4);
+}
+
+BOOST_AUTO_TEST_CASE(aggregates_may_hold_what_only_moves) {
+    only_moves sent;
+    sent.many.push_back(std::make_unique<int>(1));
+    sent.many.push_back(nullptr);
+    sent.perhaps = std::make_unique<std::string>("two");
+    sent.pair[1] = std::make_unique<int>(3);
+    sent.rows.resize(2);
+    sent.rows[1].push_back(std::make_unique<int>(4));
+    sent.by_number.emplace(7, std::make_unique<int>(5));
+    sent.last = 6;
+    const auto got = decoded<only_moves>(encoded(sent));
+    BOOST_REQUIRE(got.many.size() == 2U);
+    BOOST_TEST(*got.many.at(0) == 1);
+    BOOST_TEST((got.many.at(1) == nullptr));
+    BOOST_TEST(**got.perhaps == "two");
+    BOOST_TEST((got.pair[0] == nullptr));
+    BOOST_TEST(*got.pair[1] == 3);
+    BOOST_TEST(got.rows.at(0).empty());
+    BOOST_TEST(*got.rows.at(1).at(0) == 4);
+    BOOST_TEST(*got.by_number.at(7) == 5);
+    BOOST_TEST(got.last == 6);
 }
 
 BOOST_AUTO_TEST_CASE(unique_pointers_travel_with_what_they_own) {

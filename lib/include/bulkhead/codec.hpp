@@ -13,10 +13,9 @@
 /// The bytes are for processes of one build on one machine: native byte order, no versioning.
 #pragma once
 
+#include <bulkhead/detail/aggregate.hpp>
 #include <bulkhead/detail/codec_traits.hpp>
 #include <bulkhead/error.hpp>
-
-#include <boost/pfr/core.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -221,13 +220,8 @@ Container decode_elements(decoder& in) {
 }
 
 template <class T, std::size_t... I>
-T decode_fields(decoder& in, std::index_sequence<I...>) {
-    // Braces: the fields are read in their order.
-    return T{in.read<boost::pfr::tuple_element_t<I, T>>()...};
-}
-
-template <class T, std::size_t... I>
 T decode_tuple(decoder& in, std::index_sequence<I...>) {
+    // Braces: the elements are read in their order.
     return T{in.read<std::remove_cv_t<std::tuple_element_t<I, T>>>()...};
 }
 
@@ -282,7 +276,7 @@ struct codec {
             encode_elements(out, value);
         } else if constexpr (plain_aggregate<T>) {
             const encoder::nested guard(out);
-            boost::pfr::for_each_field(value, [&](const auto& field) { out.write(field); });
+            for_each_field(value, [&](const auto& field) { out.write(field); });
         } else {
             refuse();
         }
@@ -325,7 +319,8 @@ struct codec {
             return decode_elements<T>(in);
         } else if constexpr (plain_aggregate<T>) {
             const decoder::nested guard(in);
-            return decode_fields<T>(in, std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+            return make_from_fields<T>(
+                [&]<class E>(std::type_identity<E>) { return in.read<E>(); });
         } else {
             refuse();
         }

@@ -5,6 +5,7 @@
 #include <bulkhead/codec.hpp>
 
 #include <cstddef>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -26,14 +27,14 @@ constexpr bool alternatives_have_one_encoding(std::index_sequence<I...>) {
     return (has_one_encoding<std::variant_alternative_t<I, T>, Depth + 1>() && ...);
 }
 
-template <class T, int Depth, std::size_t... I>
-constexpr bool fields_have_one_encoding(std::index_sequence<I...>) {
-    // What goes by memcpy has nothing between its fields.
-    constexpr bool is_dense = !trivially_travels<T> || std::is_empty_v<T> ||
-                              (sizeof(boost::pfr::tuple_element_t<I, T>) + ... + 0) == sizeof(T);
-    return is_dense &&
-           (has_one_encoding<std::remove_cv_t<boost::pfr::tuple_element_t<I, T>>, Depth + 1>() &&
-            ...);
+template <class T, int Depth>
+constexpr bool fields_have_one_encoding() {
+    return []<class... E>(std::type_identity<std::tuple<E...>>) {
+        // What goes by memcpy has nothing between its fields.
+        constexpr bool is_dense =
+            !trivially_travels<T> || std::is_empty_v<T> || (sizeof(E) + ... + 0) == sizeof(T);
+        return is_dense && (has_one_encoding<E, Depth + 1>() && ...);
+    }(std::type_identity<field_types<T>>{});
 }
 
 /// Whether equal values encode to equal bytes, as far as can be seen: not with padding in them, nor in an
@@ -65,8 +66,7 @@ constexpr bool has_one_encoding() {
         return !requires { typename T::hasher; } &&
                has_one_encoding<typename T::value_type, Depth + 1>();
     } else if constexpr (plain_aggregate<T>) {
-        return fields_have_one_encoding<T, Depth>(
-            std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+        return fields_have_one_encoding<T, Depth>();
     } else {
         return true;  // has no encoding, and codec<T> says so
     }
