@@ -25,6 +25,9 @@ detail::type_tag strings() { return detail::type_tag_of<std::string>(); }
 /// Between looks at a closed queue that its readers have yet to drain.
 constexpr std::chrono::milliseconds drain_poll_interval{10};
 
+/// Who waits for readers of an earlier stream is told so after this time.
+constexpr std::chrono::seconds patience{1};
+
 queue_core open_or_create(const stream_options& options) {
     return queue_core::open_or_create(options.queue, options.capacity_bytes, strings(), true);
 }
@@ -48,12 +51,21 @@ public:
     /// One that an earlier stream has closed is left to its readers, then replaced.
     explicit writer_end(const stream_options& options) {
         const idle_timer idle(options.timeout);
+        bool told = false;
         for (;;) {
             queue_.emplace(open_or_create(options));
             lock_shared(*queue_);
             if (!queue_->closed() && queue_->is_reachable()) break;
-            if (queue_->size() == 0) queue_->remove_own_name();
+            const std::size_t unread = queue_->size();
+            if (unread == 0) queue_->remove_own_name();
             unlock(*queue_);
+            if (unread != 0 && !told && idle.elapsed() >= patience) {
+                told = true;
+                std::fprintf(stderr,
+                             "queue '%s' still holds what a stream that has ended put there "
+                             "(messages: %zu); waiting for a reader to take it\n",
+                             options.queue.c_str(), unread);
+            }
             idle.check("readers to drain the closed", options.queue);
             if (queue_->is_reachable()) std::this_thread::sleep_for(drain_poll_interval);
         }

@@ -29,6 +29,9 @@ class idle_timer {
 public:
     explicit idle_timer(std::optional<std::chrono::milliseconds> limit) : limit_(limit) {}
     void reset() noexcept { since_ = clock::now(); }
+    [[nodiscard]] std::chrono::steady_clock::duration elapsed() const noexcept {
+        return clock::now() - since_;
+    }
     /// Throws std::runtime_error after the limit, stopped after a signal. `waited_for`: "room in".
     void check(const char* waited_for, const std::string& queue) const;
     /// Until when the next wait may last.

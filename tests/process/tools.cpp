@@ -157,6 +157,15 @@ BOOST_AUTO_TEST_CASE(a_closed_queue_is_drained_before_the_next_stream_begins) {
     BOOST_TEST(read("two") == "second\n");
 }
 
+BOOST_AUTO_TEST_CASE(a_writer_that_waits_for_readers_of_an_earlier_stream_says_so) {
+    BOOST_TEST(
+        run("echo first | $W $Q; echo second | $W $Q 2> said & "
+            "while ! test -s said; do sleep 0.05; done; $R $Q > one; $R $Q > two; wait $!") == 0);
+    BOOST_TEST(has(read("said"), "a stream that has ended put there (messages: 1)"));
+    BOOST_TEST(read("one") == "first\n");
+    BOOST_TEST(read("two") == "second\n");
+}
+
 BOOST_AUTO_TEST_CASE(a_record_larger_than_the_queue_is_a_clear_error) {
     BOOST_TEST(run("(echo good; head -c 2000 /dev/zero) | $W --capacity 1K $Q 2> said") == 1);
     BOOST_TEST(has(read("said"), "record 2 has"));
