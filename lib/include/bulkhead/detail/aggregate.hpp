@@ -208,11 +208,12 @@ std::tuple<std::enable_if_t<I != sizeof...(I), std::remove_all_extents_t<Field>>
 
 template <class T, std::size_t... I>
 auto elements_of_fields(std::index_sequence<I...>)
-    -> decltype(std::tuple_cat(elements_of<std::remove_cv_t<field_type<T, I>>>(
+    -> decltype(std::tuple_cat(elements_of<field_type<T, I>>(
         std::make_index_sequence<sizeof(field_type<T, I>) /
                                  sizeof(std::remove_all_extents_t<field_type<T, I>>)>{})...));
 
-/// A std::tuple of the types that for_each_field() visits.
+/// A std::tuple of the types that for_each_field() visits. A const one stays const, and codec<T> has no way for
+/// a const string: it could be what a `const std::string&` refers to, which would dangle.
 template <class T>
 using field_types = decltype(elements_of_fields<T>(std::make_index_sequence<field_count<T>>{}));
 

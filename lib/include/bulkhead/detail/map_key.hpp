@@ -33,7 +33,7 @@ constexpr bool fields_have_one_encoding() {
         // What goes by memcpy has nothing between its fields.
         constexpr bool is_dense =
             !trivially_travels<T> || std::is_empty_v<T> || (sizeof(E) + ... + 0) == sizeof(T);
-        return is_dense && (has_one_encoding<E, Depth + 1>() && ...);
+        return is_dense && (has_one_encoding<std::remove_cv_t<E>, Depth + 1>() && ...);
     }(std::type_identity<field_types<T>>{});
 }
 
