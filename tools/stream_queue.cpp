@@ -145,7 +145,7 @@ private:
 
 void idle_timer::check(const char* waited_for, const std::string& queue) const {
     check_stop_signals();
-    if (limit_ && clock::now() - since_ >= *limit_) {
+    if (limit_ && elapsed() >= *limit_) {
         throw std::runtime_error(std::string("waited ") + std::to_string(limit_->count()) +
                                  " ms for " + waited_for + " queue '" + queue +
                                  "' (--timeout), in vain");
