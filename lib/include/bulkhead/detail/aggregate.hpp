@@ -154,15 +154,16 @@ constexpr std::size_t checked_field_count() {
                   "std::variant, or specialise bulkhead::codec<T>");
     if constexpr (std::is_empty_v<T> || std::is_union_v<T>) {
         return 0;
-    } else {
+    } else if constexpr (has_base<T>) {
         static_assert(
             !has_base<T>,
             "bulkhead: this aggregate has a base class, whose fields cannot be told: make the "
             "base a member, or specialise bulkhead::codec<T>");
-        constexpr std::size_t all = has_base<T> ? 0 : count_initializers<T>();
-        constexpr std::size_t fields = count_fields<T, all>();
+        return 0;
+    } else {
+        constexpr std::size_t fields = count_fields<T, count_initializers<T>()>();
         static_assert(
-            has_base<T> || (fields != 0 && fields <= fields_max),
+            fields != 0 && fields <= fields_max,
             "bulkhead: the fields of this aggregate cannot be told (at most 100, and at most "
             "300 with the elements of C arrays): specialise bulkhead::codec<T>");
         return fields <= fields_max ? fields : 0;
@@ -202,15 +203,22 @@ constexpr void for_each_field(const T& value, F f) {
     }(std::make_index_sequence<field_count<T>>{});
 }
 
+/// The elements of a C array, of however many dimensions; 1 for anything else.
+template <class Field>
+inline constexpr std::size_t element_count = 1;
+template <class Element, std::size_t N>
+inline constexpr std::size_t element_count<Element[N]> = N * element_count<Element>;
+
+/// Its second parameter only counts.
+template <class Field, std::size_t>
+using element_type = std::remove_all_extents_t<Field>;
+
 template <class Field, std::size_t... I>
-std::tuple<std::enable_if_t<I != sizeof...(I), std::remove_all_extents_t<Field>>...> elements_of(
-    std::index_sequence<I...>);
+std::tuple<element_type<Field, I>...> elements_of(std::index_sequence<I...>);
 
 template <class T, std::size_t... I>
-auto elements_of_fields(std::index_sequence<I...>)
-    -> decltype(std::tuple_cat(elements_of<field_type<T, I>>(
-        std::make_index_sequence<sizeof(field_type<T, I>) /
-                                 sizeof(std::remove_all_extents_t<field_type<T, I>>)>{})...));
+auto elements_of_fields(std::index_sequence<I...>) -> decltype(std::tuple_cat(
+    elements_of<field_type<T, I>>(std::make_index_sequence<element_count<field_type<T, I>>>{})...));
 
 /// A std::tuple of the types that for_each_field() visits. A const one stays const, and codec<T> has no way for
 /// a const string: it could be what a `const std::string&` refers to, which would dangle.
