@@ -147,10 +147,10 @@ public:
         }
     }
 
-    /// Whether the last item that was given is in no batch, since its arguments do not encode.
-    [[nodiscard]] bool has_refused() const noexcept { return refused_ != nullptr; }
-    /// A batch of that item alone, which ends with what its encoding threw.
-    batch take_refused() {
+    /// The last item that was given, if its arguments do not encode: as a batch of its own, which ends
+    /// with what that threw.
+    std::optional<batch> take_refused() {
+        if (!refused_) return std::nullopt;
         batch made{.items = {}, .first = 0, .state = {}, .error = std::exchange(refused_, {})};
         if constexpr (is_flat) {
             (void)made.items.room_for(1, 1);
@@ -352,8 +352,7 @@ public:
     }
     batch flush() { return std::exchange(filling_, {}); }
     /// Each item is a batch here, also one whose arguments cannot be kept.
-    [[nodiscard]] static bool has_refused() noexcept { return false; }
-    batch take_refused() { return flush(); }
+    static std::optional<batch> take_refused() { return std::nullopt; }
 
     bool collect(batch& from, outcomes& out) {
         try {

@@ -64,10 +64,10 @@ public:
                 ++ahead_;
             }
             ahead_ += added;
-            const std::size_t last_refused = source_.has_refused() ? 1 : 0;
-            if (added != last_refused) run(source_.flush(), taken_);
+            auto refused = source_.take_refused();
+            if (added != (refused ? 1U : 0U)) run(source_.flush(), taken_);
             taken_ += added;
-            if (last_refused != 0) run(source_.take_refused(), taken_ - 1);
+            if (refused) run(*std::move(refused), taken_ - 1);
         }
     }
 
