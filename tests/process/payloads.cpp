@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <list>
 #include <map>
@@ -17,21 +18,35 @@
 #include <unordered_set>
 #include <variant>
 
-#if !TEST_THREAD_SANITIZER  // its own operator new[] cannot be replaced
+#if !TEST_THREAD_SANITIZER  // its own operator new cannot be replaced
 namespace {
 
 constexpr std::size_t nothing_refused = SIZE_MAX;
-/// Arrays from this size on find no memory in this process.
+/// From this size on there is no memory in this process.
 std::atomic<std::size_t> refused_from{nothing_refused};
+
+void* allocate(std::size_t bytes) noexcept {
+    return bytes >= refused_from ? nullptr : std::malloc(bytes != 0 ? bytes : 1);
+}
 
 }  // namespace
 
-void* operator new[](std::size_t bytes) {
-    if (bytes >= refused_from) throw std::bad_alloc();
-    return ::operator new(bytes);
+// Not inline: GCC 12 would take each pair of operator new and free() for a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+    return allocate(bytes);
 }
-void operator delete[](void* memory) noexcept { ::operator delete(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { ::operator delete(memory); }
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+    if (void* memory = allocate(bytes)) return memory;
+    throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+    return allocate(bytes);
+}
+[[gnu::noinline]] void* operator new[](std::size_t bytes) { return ::operator new(bytes); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 #endif
 
 namespace {
@@ -71,6 +86,18 @@ void check_echo(process_pool& pool, const T& value) {
     BOOST_TEST((pool.submit(echo<T>, value).get() == value));
 }
 
+/// No piece of a large result is a whole number of these.
+struct odd {
+    std::uint32_t words[3];
+    friend bool operator==(const odd&, const odd&) = default;
+};
+
+std::vector<odd> odd_ones(std::uint32_t n) {
+    std::vector<odd> values(n);
+    for (std::uint32_t i = 0; i != n; ++i) values[i] = {{i, i * i, ~i}};
+    return values;
+}
+
 /// Bytes that tell where they are.
 std::vector<std::uint8_t> pattern(std::size_t n) {
     std::vector<std::uint8_t> bytes(n);
@@ -92,7 +119,8 @@ BOOST_AUTO_TEST_CASE(bytes_of_every_size_come_back_as_they_went) {
     process_pool pool(1);
     // Around what fits into an envelope, an encoder's stack, an arena, a segment.
     std::vector<std::size_t> sizes;
-    for (const std::size_t edge : {0UL, 200UL, 512UL, 4096UL, 1UL << 20, 2UL << 20, 8UL << 20}) {
+    for (const std::size_t edge :
+         {0UL, 200UL, 512UL, 4096UL, 256UL << 10, 1UL << 20, 2UL << 20, 8UL << 20}) {
         for (std::size_t below = 0; below <= 24 && below <= edge; below += 4) {
             sizes.push_back(edge - below);
         }
@@ -105,6 +133,22 @@ BOOST_AUTO_TEST_CASE(bytes_of_every_size_come_back_as_they_went) {
     }
     check_echo(pool, pattern(16 << 20));
     BOOST_TEST(pool.stats().crashed == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(large_values_of_every_shape_come_back_as_they_went) {
+    process_pool pool(1);
+    check_echo(pool, odd_ones(100'003));
+    check_echo(pool, std::string(1'000'001, 's'));
+    check_echo(pool, std::u32string(300'001, U's'));
+    check_echo(pool, std::vector<double>(1'000'001, 0.5));
+    check_echo(pool, std::vector<std::string>(1000, std::string(1000, 'x')));
+    check_echo(pool, std::pair(7, odd_ones(100'003)));
+    // Results that wait for their turn beside one that is not taken.
+    auto ignored = pool.submit(odd_ones, 500'000);
+    auto first = pool.submit(odd_ones, 400'000);
+    auto second = pool.submit(odd_ones, 300'000);
+    BOOST_TEST((second.get() == odd_ones(300'000)));
+    BOOST_TEST((first.get() == odd_ones(400'000)));
 }
 
 BOOST_AUTO_TEST_CASE(many_large_payloads_at_once_come_back_whole) {
@@ -137,13 +181,17 @@ BOOST_AUTO_TEST_CASE(a_large_result_is_whole_when_its_worker_dies_in_the_next_ta
 #if !TEST_THREAD_SANITIZER
 BOOST_AUTO_TEST_CASE(a_large_result_that_there_is_no_memory_for_fails_its_own_task) {
     process_pool pool(1);
-    for (const std::size_t bytes : {100'000U, 300'000U, 16U << 20}) {
+    const auto fails = [&](std::size_t bytes, auto task) {
         refused_from = bytes;  // before the task, whose result may come at once
-        auto large = pool.submit(pattern, bytes);
+        auto large = pool.submit(task, bytes);
         large.wait();
         refused_from = nothing_refused;
         BOOST_CHECK_THROW((void)large.get(), std::bad_alloc);
         BOOST_TEST(pool.submit(square, 4).get() == 16);
+    };
+    for (const std::size_t bytes : {100'000U, 300'000U, 16U << 20}) {
+        fails(bytes, pattern);
+        fails(bytes, [](std::size_t n) { return std::pair(1, pattern(n)); });
     }
 }
 #endif

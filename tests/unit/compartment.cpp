@@ -286,6 +286,51 @@ BOOST_AUTO_TEST_CASE(results_that_lie_about_their_bytes_are_refused) {
     refused([](result_envelope& e) { e.where = static_cast<std::uint32_t>(place::segment); });
 }
 
+BOOST_AUTO_TEST_CASE(a_large_value_is_built_as_it_arrives_and_kept_as_bytes_where_its_count_lies) {
+    struct odd {  // no piece is a whole number of these
+        std::uint32_t words[3];
+        bool operator==(const odd&) const = default;
+    };
+    std::vector<odd> values(70'001);
+    for (std::uint32_t i = 0; i != values.size(); ++i) values[i] = {{i, i + 1, ~i}};
+    std::string message(sizeof(std::uint64_t), '\0');
+    message.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(odd));
+
+    const auto arrives = [&](std::uint64_t count, auto&& spoil) {
+        std::memcpy(message.data(), &count, sizeof count);
+        pair both;
+        const auto ticket = both.post();
+        (void)both.receive();
+        both.answer(message);
+        spoil(both.control->slots[ticket % slots_max].result);
+        std::uint64_t collected = 0;
+        result_envelope envelope;
+        BOOST_REQUIRE((both.parent.collect(collected, envelope) == harvest::result));
+        std::size_t left = 0;
+        auto result = both.parent.begin_result(ticket, envelope, left,
+                                               &bulkhead::detail::make_arriving<std::vector<odd>>);
+        while (left != 0) both.parent.copy_more(envelope, result, left);
+        BOOST_TEST(result.size() == message.size());
+        std::optional<std::vector<odd>> out;
+        if (result.arriving() != nullptr) {
+            result.arriving()->take(&out);
+        } else {
+            BOOST_TEST(result.bytes().size() == message.size());
+        }
+        return out;
+    };
+    const auto honest = [](result_envelope&) {};
+    BOOST_TEST((arrives(values.size(), honest) == values));
+    BOOST_TEST(!arrives(values.size() - 1, honest).has_value());
+    BOOST_TEST(!arrives(values.size() + 1, honest).has_value());
+    BOOST_TEST(!arrives(~std::uint64_t{0}, honest).has_value());
+    // What it would take for the count lies elsewhere, and crooked.
+    BOOST_TEST(!arrives(values.size(), [](result_envelope& e) { e.offset += 1; }).has_value());
+    BOOST_TEST(!arrives(values.size(), [](result_envelope& e) {
+                    e.kind = static_cast<std::uint16_t>(result_kind::exception);
+                }).has_value());
+}
+
 BOOST_AUTO_TEST_CASE(posting_withdrawing_and_collecting_beside_a_working_worker_is_exact) {
     pair both;
     std::vector<int> runs(20'000);

@@ -37,7 +37,7 @@ auto submit_call(pool_core& core, when_full full, const task_options& options, F
     }
     auto state = submit_encoded(
         core,
-        {.entry = call::entry(), .takes_stop_token = task::token, .read = &read_result<result>},
+        {.entry = call::entry(), .takes_stop_token = task::token, .gives = &result_of<result>},
         options, arguments, full);
     if (!state) return std::optional<future<result>>();
     return std::optional(future<result>(std::move(state)));

@@ -17,9 +17,6 @@ namespace bulkhead::channel {
 
 namespace {
 
-/// Copied in one go: some 50 us.
-constexpr std::size_t piece_bytes = std::size_t{256} << 10;
-
 std::uint64_t read_clock(clockid_t clock) noexcept {
     timespec now{};
     ::clock_gettime(clock, &now);
@@ -296,7 +293,7 @@ payload compartment::result_bytes(std::uint64_t ticket, const result_envelope& e
 }
 
 payload compartment::begin_result(std::uint64_t ticket, const result_envelope& envelope,
-                                  std::size_t& left) {
+                                  std::size_t& left, detail::arriving_maker make_arriving) {
     const auto bytes = envelope.bytes;
     left = 0;
     switch (static_cast<place>(envelope.where)) {
@@ -307,8 +304,12 @@ payload compartment::begin_result(std::uint64_t ticket, const result_envelope& e
             if (bytes > arena_bytes || envelope.offset > arena_bytes - bytes) break;
             if (bytes > piece_bytes) {
                 const auto all = static_cast<std::size_t>(bytes);
-                auto room = std::make_unique_for_overwrite<std::byte[]>(all);
                 left = all;
+                if (auto value = arriving(envelope, make_arriving)) {
+                    left -= sizeof(detail::arriving_head);
+                    return {std::move(value), all};
+                }
+                auto room = std::make_unique_for_overwrite<std::byte[]>(all);
                 return {std::move(room), all};
             }
             return payload({result_arena() + envelope.offset, static_cast<std::size_t>(bytes)});
@@ -339,8 +340,26 @@ void compartment::copy_more(const result_envelope& envelope, payload& to,
     assert(left <= to.size());
     const std::size_t done = to.size() - left;
     const std::size_t bytes = std::min(left, piece_bytes);
-    std::memcpy(to.writable().data() + done, result_arena() + envelope.offset + done, bytes);
+    const std::byte* from = result_arena() + envelope.offset + done;
+    if (auto* value = to.arriving()) {
+        left -= value->append(from, bytes);
+        return;
+    }
+    std::memcpy(to.writable().data() + done, from, bytes);
     left -= bytes;
+}
+
+std::unique_ptr<detail::arriving_value> compartment::arriving(
+    const result_envelope& envelope, detail::arriving_maker make_arriving) const {
+    if (make_arriving == nullptr || static_cast<result_kind>(envelope.kind) != result_kind::value ||
+        envelope.offset % alignof(detail::arriving_head) != 0) {
+        return nullptr;
+    }
+    detail::arriving_head head = 0;
+    std::memcpy(&head, result_arena() + envelope.offset, sizeof head);
+    // Read once: what is checked is what counts.
+    asm volatile("" : "+r"(head));
+    return make_arriving(head, static_cast<std::size_t>(envelope.bytes) - sizeof head);
 }
 
 void compartment::release_result(std::uint64_t ticket, const result_envelope& envelope) noexcept {

@@ -24,6 +24,10 @@ enum class withdrawal : std::uint8_t { withdrawn, begun, published, lied };
 /// How far the worker is with a task, as far as it can be believed.
 enum class progress : std::uint8_t { waiting, begun, published, lied };
 
+/// Of a larger result, this much is copied in one go: some 50 us.
+inline constexpr std::size_t piece_bytes = std::size_t{256} << 10;
+static_assert(piece_bytes >= detail::arriving_element_bytes_max);
+
 enum class harvest : std::uint8_t { result, nothing, lied };
 
 /// Two sides: the sending side, under the pool's lock, and the collecting side, under collecting(). They
@@ -128,9 +132,11 @@ public:
     /// The bytes of a result, copied out of the worker's reach (or mapped, when sealed). Throws
     /// codec_error when the envelope lies about them.
     [[nodiscard]] payload result_bytes(std::uint64_t ticket, const result_envelope& envelope);
-    /// The same with others' results in between: the last `left` bytes are still to be copied.
+    /// The same with others' results in between: the last `left` bytes are still to be copied. With a maker, a
+    /// value of many bytes is built in place of being copied, if it can be what that maker makes.
     [[nodiscard]] payload begin_result(std::uint64_t ticket, const result_envelope& envelope,
-                                       std::size_t& left);
+                                       std::size_t& left,
+                                       detail::arriving_maker make_arriving = nullptr);
     void copy_more(const result_envelope& envelope, payload& to, std::size_t& left) const noexcept;
     /// The worker may use the result's place in the arena again.
     void release_result(std::uint64_t ticket, const result_envelope& envelope) noexcept;
@@ -157,6 +163,9 @@ private:
     [[nodiscard]] const book& book_of(std::uint64_t ticket) const noexcept {
         return books_[ticket % slots_max];
     }
+    /// null: it is not to be built, or cannot be.
+    [[nodiscard]] std::unique_ptr<detail::arriving_value> arriving(
+        const result_envelope& envelope, detail::arriving_maker make_arriving) const;
     [[nodiscard]] std::byte* task_arena() const noexcept;
     [[nodiscard]] std::byte* result_arena() const noexcept;
     void wake_worker() noexcept;

@@ -3,6 +3,8 @@
 
 #include "os/memfd.hpp"
 
+#include <bulkhead/detail/arriving_value.hpp>
+
 #include <array>
 #include <cassert>
 #include <cstddef>
@@ -40,13 +42,16 @@ inline constexpr std::size_t shared_payload_bytes_min = 24 << 20;
 
 namespace bulkhead::channel {
 
-/// Small bytes inside the object, larger on the heap, the largest in shared memory. Move-only.
+/// Small bytes inside the object, larger on the heap, the largest in shared memory; or the value that they are,
+/// while they arrive and after. Move-only.
 class payload {
 public:
     payload() = default;
     explicit payload(std::span<const std::byte> bytes) { assign(bytes); }
     payload(std::shared_ptr<detail::shared_payload> shared, std::size_t bytes)
-        : shared_(std::make_unique<segment>(std::move(shared))), bytes_(bytes) {}
+        : rare_(std::make_unique<rare>(std::move(shared), nullptr)), bytes_(bytes) {}
+    payload(std::unique_ptr<detail::arriving_value> value, std::size_t bytes)
+        : rare_(std::make_unique<rare>(nullptr, std::move(value))), bytes_(bytes) {}
 
     /// Adopts memory of more bytes than fit inside.
     payload(std::unique_ptr<std::byte[]> heap, std::size_t bytes) noexcept
@@ -55,7 +60,7 @@ public:
     }
 
     void assign(std::span<const std::byte> bytes) {
-        shared_.reset();
+        rare_.reset();
         bytes_ = bytes.size();
         std::byte* target = inside();
         if (bytes_ > sizeof inline_) {
@@ -67,26 +72,40 @@ public:
 
     /// Of bytes that were copied here.
     [[nodiscard]] std::span<std::byte> writable() noexcept {
-        return {bytes_ > sizeof inline_ ? heap_.get() : inside(), shared_ ? 0 : bytes_};
+        return {bytes_ > sizeof inline_ ? heap_.get() : inside(), rare_ ? 0 : bytes_};
     }
+    /// None of an arriving value.
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
-        if (shared_) return {(*shared_)->data(), bytes_};
+        if (rare_) {
+            return rare_->shared ? std::span<const std::byte>(rare_->shared->data(), bytes_)
+                                 : std::span<const std::byte>();
+        }
         return {bytes_ > sizeof inline_ ? heap_.get()
                                         : reinterpret_cast<const std::byte*>(inline_.data()),
                 bytes_};
     }
     [[nodiscard]] std::shared_ptr<detail::shared_payload> shared() const noexcept {
-        return shared_ ? *shared_ : nullptr;
+        return rare_ ? rare_->shared : nullptr;
+    }
+    /// null: it is bytes.
+    [[nodiscard]] detail::arriving_value* arriving() const noexcept {
+        return rare_ ? rare_->value.get() : nullptr;
     }
     [[nodiscard]] std::size_t size() const noexcept { return bytes_; }
     void clear() noexcept {
         heap_.reset();
-        shared_.reset();
+        rare_.reset();
         bytes_ = 0;
     }
 
 private:
-    using segment = std::shared_ptr<detail::shared_payload>;
+    struct rare {
+        rare(std::shared_ptr<detail::shared_payload> memory,
+             std::unique_ptr<detail::arriving_value> arrives) noexcept
+            : shared(std::move(memory)), value(std::move(arrives)) {}
+        std::shared_ptr<detail::shared_payload> shared;
+        std::unique_ptr<detail::arriving_value> value;
+    };
 
     [[nodiscard]] std::byte* inside() noexcept {
         return reinterpret_cast<std::byte*>(inline_.data());
@@ -94,7 +113,7 @@ private:
 
     std::array<std::uint64_t, 6> inline_;  // words: bytes would be moved one by one
     std::unique_ptr<std::byte[]> heap_;
-    std::unique_ptr<segment> shared_;  // rare: one word in each task is enough for it
+    std::unique_ptr<rare> rare_;  // one word in each task is enough for it
     std::size_t bytes_ = 0;
 };
 

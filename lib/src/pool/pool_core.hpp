@@ -222,9 +222,13 @@ private:
     [[nodiscard]] bool collect_all();
     /// One piece of a large result at most, so that other workers' results come in between.
     void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
+    /// What builds the value of a large result; null: it is copied, and decoded when it is asked for.
+    [[nodiscard]] arriving_maker maker_for(worker_index worker, std::uint64_t ticket,
+                                           const channel::result_envelope& envelope) const;
     /// nullopt when the envelope lies.
     [[nodiscard]] std::optional<collected> read_result(worker_index worker, std::uint64_t ticket,
-                                                       const channel::result_envelope& envelope);
+                                                       const channel::result_envelope& envelope,
+                                                       arriving_maker make_arriving = nullptr);
     void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
     void accept_one(collected& result, std::vector<remote_task*>& resolved);
     void note_times(const remote_task& task, const channel::result_envelope& envelope);

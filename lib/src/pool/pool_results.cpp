@@ -68,7 +68,7 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
         const auto got = at.box->collect(ticket, envelope);
         if (got == channel::harvest::lied) at.lied = true;
         if (got != channel::harvest::result) return;
-        auto result = read_result(worker, ticket, envelope);
+        auto result = read_result(worker, ticket, envelope, maker_for(worker, ticket, envelope));
         if (!result) {
             at.lied = true;
             return;
@@ -83,11 +83,23 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
     }
 }
 
-std::optional<pool_core::collected> pool_core::read_result(
-    worker_index worker, std::uint64_t ticket, const channel::result_envelope& envelope) {
+arriving_maker pool_core::maker_for(worker_index worker, std::uint64_t ticket,
+                                    const channel::result_envelope& envelope) const {
+    if (envelope.bytes <= channel::piece_bytes) return nullptr;
+    const lock held(mutex_);
+    const remote_task* task = find(worker, ticket);
+    return task != nullptr && task->what.gives != nullptr ? task->what.gives->make_arriving
+                                                          : nullptr;
+}
+
+std::optional<pool_core::collected> pool_core::read_result(worker_index worker,
+                                                           std::uint64_t ticket,
+                                                           const channel::result_envelope& envelope,
+                                                           arriving_maker make_arriving) {
     collected result{worker, ticket, envelope, {}, 0, nullptr};
     try {
-        result.bytes = seats_[worker]->box->begin_result(ticket, envelope, result.left);
+        result.bytes =
+            seats_[worker]->box->begin_result(ticket, envelope, result.left, make_arriving);
     } catch (const codec_error&) {
         return std::nullopt;
     } catch (...) {

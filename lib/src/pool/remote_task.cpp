@@ -105,8 +105,12 @@ void remote_task::take(result_reader read, void* out) {
     switch (outcome_) {
         case outcome::value:
         case outcome::items: {
+            if (auto* value = held.arriving()) {
+                value->take(out);
+                return;
+            }
             decoder in(held.bytes());
-            (read != nullptr ? read : what.read)(in, out);
+            (read != nullptr ? read : what.gives->read)(in, out);
             return;
         }
         case outcome::exception:
