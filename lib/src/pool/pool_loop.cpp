@@ -13,7 +13,8 @@ namespace {
 
 /// Results often come one after another; a sleep and a wake-up cost some fifty microseconds here.
 constexpr std::chrono::microseconds spin_before_sleep{20};
-/// Rounds of the loop between two looks at timers and deaths while results keep coming.
+/// Rounds of the loop between two looks at timers and deaths while results keep coming or are waited for: a look
+/// is a system call.
 constexpr unsigned rounds_per_poll = 64;
 /// Between two looks at the protocol.
 constexpr std::chrono::milliseconds audit_every{250};
@@ -31,10 +32,13 @@ void pool_core::run() {
             if (++round % rounds_per_poll == 0) io_.poll();
             continue;
         }
+        const auto watched = watched_.load(std::memory_order_relaxed);
+        if (handed_.load(std::memory_order_relaxed) > watched && spinner.spin()) {
+            if (++round % rounds_per_poll == 0) io_.poll();
+            continue;
+        }
         io_.poll();
         if (ending_ && workers_gone()) return;
-        const auto watched = watched_.load(std::memory_order_relaxed);
-        if (handed_.load(std::memory_order_relaxed) > watched && spinner.spin()) continue;
         for (const auto& at : seats_) {
             if (at->box && !at->box->is_watched()) at->box->parent_sleeps(true);
         }
