@@ -119,6 +119,21 @@ double echo_mib_per_second(double run_s) {
            });
 }
 
+/// The caller gives its vector away and gets it back.
+double moved_mib_per_second(double run_s) {
+    process_pool pool(1);
+    std::vector<int> values(echo_mib * (1 << 20) / sizeof(int), 7);
+    const std::size_t size = values.size();
+    return echo_mib * operations_per_second(run_s, unbounded, [&](std::uint64_t count) {
+               const stopwatch clock;
+               for (std::uint64_t i = 0; i != count; ++i) {
+                   values = pool.submit(echo, std::move(values)).get();
+               }
+               expect(values.size() == size);
+               return clock.seconds();
+           });
+}
+
 /// Of this process and the worker.
 double echo_faults(double) {
     process_pool pool(1);
@@ -152,6 +167,7 @@ std::vector<figure> throughput_figures() {
     figures.back().contenders.push_back({"a plain loop and two memcpy", loop_and_copies});
     figures.push_back(of_library("echo", "16 MiB there and back, counted once, 1 worker", "MiB/s",
                                  better::more, echo_mib_per_second));
+    figures.back().contenders.push_back({"bulkhead, the vector moved in", moved_mib_per_second});
     figures.push_back(of_library("echo-faults", "page faults of such an echo, on both sides", "",
                                  better::less, echo_faults));
     figures.push_back(of_library("threads",

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
+#include <fstream>
 #include <list>
 #include <map>
 #include <memory>
@@ -149,6 +150,70 @@ BOOST_AUTO_TEST_CASE(large_values_of_every_shape_come_back_as_they_went) {
     auto second = pool.submit(odd_ones, 300'000);
     BOOST_TEST((second.get() == odd_ones(300'000)));
     BOOST_TEST((first.get() == odd_ones(400'000)));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_moved_in_arrives_whole_among_other_arguments) {
+    process_pool pool(1);
+    using bytes = std::vector<std::uint8_t>;
+    const auto all = [](const std::string& before, bytes a, int between, std::u32string b,
+                        std::vector<odd> c, bytes d) {
+        return std::tuple(before, std::move(a), between, std::move(b), std::move(c), std::move(d));
+    };
+    // Below, around and above what is kept; 24 MiB in all are a segment.
+    for (const std::size_t n :
+         {0U, 1'000U, 65'535U, 65'536U, 300'001U, 6U << 20, 23U << 20, 30U << 20}) {
+        for (const std::size_t last : {std::size_t{3}, n}) {
+            auto a = pattern(n);
+            std::u32string b(n / 8, U'b');
+            auto c = odd_ones(static_cast<std::uint32_t>(n / 24));
+            const auto d = pattern(last);  // copied
+            const auto expected = std::tuple(std::string("before"), a, 7, b, c, d);
+            auto result = pool.submit(all, std::string("before"), std::move(a), 7, std::move(b),
+                                      std::move(c), d);
+            BOOST_TEST((result.get() == expected), n << " bytes");
+            BOOST_TEST(d.size() == last);
+        }
+    }
+    // Const ones cannot be taken over.
+    const auto constant = pattern(1 << 20);
+    BOOST_TEST((pool.submit(echo<bytes>, std::move(constant)).get() == constant));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_moved_in_is_there_for_another_run) {
+    process_pool pool(1);
+    const auto marker = file("ran");
+    const auto crashes_once = [](const std::string& path, const std::vector<std::uint8_t>& bytes) {
+        if (!fs::exists(path)) {
+            std::ofstream(path) << "x";
+            ::raise(SIGKILL);
+        }
+        return bytes.size() + bytes.back();
+    };
+    auto bytes = pattern(3 << 20);
+    const auto expected = bytes.size() + bytes.back();
+    auto sent = pool.submit({.retries = 1}, crashes_once, marker.string(), std::move(bytes));
+    auto behind = pool.submit(echo<std::string>, std::string(2 << 20, 'q'));
+    BOOST_TEST(sent.get() == expected);
+    BOOST_TEST((behind.get() == std::string(2 << 20, 'q')));
+    BOOST_TEST(pool.stats().retried == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_full_pool_refuses_is_not_moved_from) {
+    process_pool pool({.workers = 1, .backlog_max = 1});
+    auto bytes = pattern(1 << 20);
+    std::vector<future<std::vector<std::uint8_t>>> taken;
+    const auto hold = [](std::vector<std::uint8_t> b) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        return b;
+    };
+    while (true) {
+        auto next = pool.try_submit(hold, std::move(bytes));
+        if (!next) break;
+        taken.push_back(std::move(*next));
+        bytes = pattern(1 << 20);
+    }
+    BOOST_TEST((bytes == pattern(1 << 20)));
+    for (auto& f : taken) BOOST_TEST((f.get() == bytes));
 }
 
 BOOST_AUTO_TEST_CASE(many_large_payloads_at_once_come_back_whole) {

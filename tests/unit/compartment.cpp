@@ -286,6 +286,19 @@ BOOST_AUTO_TEST_CASE(results_that_lie_about_their_bytes_are_refused) {
     refused([](result_envelope& e) { e.where = static_cast<std::uint32_t>(place::segment); });
 }
 
+BOOST_AUTO_TEST_CASE(a_result_on_its_way_keeps_its_ticket_whatever_the_worker_writes) {
+    pair both;
+    const auto ticket = both.post();
+    (void)both.receive();
+    both.answer();
+    std::uint64_t collected = 0;
+    result_envelope envelope;
+    BOOST_REQUIRE((both.parent.collect(collected, envelope) == harvest::result));
+    both.write(ticket, make_state(ticket, slot_step::posted));
+    BOOST_TEST((both.withdraw(ticket) != withdrawal::withdrawn));
+    BOOST_TEST(both.post() == ticket + 1);
+}
+
 BOOST_AUTO_TEST_CASE(a_large_value_is_built_as_it_arrives_and_kept_as_bytes_where_its_count_lies) {
     struct odd {  // no piece is a whole number of these
         std::uint32_t words[3];

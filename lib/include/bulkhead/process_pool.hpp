@@ -28,6 +28,7 @@ auto submit_call(pool_core& core, when_full full, const task_options& options, F
     using call = typename task::call;
     using result = typename call::result;
     task_encoder arguments;
+    if (full != when_full::refuse) arguments.take_over_moved();  // who is refused has them still
     try {
         const std::decay_t<F> function(std::forward<F>(f));
         call::encode_function(arguments, function);
@@ -77,7 +78,8 @@ public:
 
     /// Runs `f(args...)` in a worker. What f and args may be, and the compile errors that say what to
     /// do instead, are in task.hpp. Waits while the backlog is full. An argument that does not
-    /// encode fails the future. Throws pool_closed, pool_broken.
+    /// encode fails the future. A large vector or string that is moved in is kept as it is until a worker takes
+    /// it, in place of a copy: it is gone also when this throws, or another argument does not encode. Throws pool_closed, pool_broken.
     template <class F, class... A>
     requires(!std::same_as<std::remove_cvref_t<F>, task_options>)
     auto submit(F&& f, A&&... args) {
@@ -90,7 +92,8 @@ public:
                                     std::forward<A>(args)...);
     }
 
-    /// nullopt instead of waiting when the backlog is full.
+    /// nullopt instead of waiting when the backlog is full; an argument of the parameter's own type that was to be
+    /// moved in is untouched then.
     template <class F, class... A>
     requires(!std::same_as<std::remove_cvref_t<F>, task_options>)
     auto try_submit(F&& f, A&&... args) {

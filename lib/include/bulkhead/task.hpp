@@ -5,6 +5,7 @@
 #include <bulkhead/codec.hpp>
 #include <bulkhead/detail/flat_chunk.hpp>
 #include <bulkhead/detail/signature.hpp>
+#include <bulkhead/detail/task_encoder.hpp>
 #include <bulkhead/error.hpp>
 
 #include <cstdint>
@@ -136,8 +137,8 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         "process: return data by value (no pointers or views), make it a plain aggregate, "
         "or specialise bulkhead::codec<T>");
 
-    template <class... A>
-    static void encode_arguments(encoder& out, A&&... arguments) {
+    template <class Encoder, class... A>
+    static void encode_arguments(Encoder& out, A&&... arguments) {
         static_assert(sizeof...(A) == sizeof...(P),
                       "bulkhead: wrong number of arguments for the task (default arguments are not "
                       "known here: give them all)");
@@ -146,8 +147,11 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         }
     }
 
-    template <class S, class A>
-    static void encode_argument(encoder& out, A&& argument) {
+    template <class S, class Encoder, class A>
+    static void encode_argument(Encoder& out, A&& argument) {
+        if constexpr (std::is_same_v<Encoder, task_encoder> && std::is_same_v<S, A> && is_bulk<S>) {
+            if (out.keep(std::forward<A>(argument))) return;  // else it was not moved from
+        }
         if constexpr (std::is_same_v<S, std::remove_cvref_t<A>>) {
             out.write(std::as_const(argument));
         } else {

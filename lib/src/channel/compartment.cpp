@@ -84,19 +84,19 @@ bool compartment::has_room() const noexcept {
 }
 
 bool compartment::place_arguments(const payload& arguments, task_envelope& envelope) {
-    const auto bytes = arguments.bytes();
-    envelope.bytes = bytes.size();
+    const std::size_t bytes = arguments.size();
+    envelope.bytes = bytes;
     envelope.offset = 0;
-    if (bytes.size() <= task_envelope::inline_bytes) {
+    if (bytes <= task_envelope::inline_bytes) {
         envelope.where = static_cast<std::uint32_t>(place::here);
-        if (!bytes.empty()) std::memcpy(envelope.payload, bytes.data(), bytes.size());
+        arguments.copy_to(envelope.payload);
         return true;
     }
-    if (!arguments.shared() && bytes.size() <= arena_payload_bytes_max) {
-        if (const auto offset = arguments_.allocate(bytes.size())) {
+    if (!arguments.shared() && bytes <= arena_payload_bytes_max) {
+        if (const auto offset = arguments_.allocate(bytes)) {
             envelope.where = static_cast<std::uint32_t>(place::arena);
             envelope.offset = *offset;
-            std::memcpy(task_arena() + *offset, bytes.data(), bytes.size());
+            arguments.copy_to(task_arena() + *offset);
             return true;
         }
         return false;  // until results come back and free some
@@ -105,8 +105,8 @@ bool compartment::place_arguments(const payload& arguments, task_envelope& envel
     envelope.offset = ++segments_sent_;
     std::shared_ptr<detail::shared_payload> segment = arguments.shared();
     if (!segment) {
-        segment = std::make_shared<detail::shared_payload>(bytes.size());
-        std::memcpy(segment->data(), bytes.data(), bytes.size());
+        segment = std::make_shared<detail::shared_payload>(bytes);
+        arguments.copy_to(segment->data());
     }
     // `gone`: the worker is dying; the task will come back with the rest.
     return os::send_fd(lifeline_.get(), segment->fd(), envelope.offset, false) !=
@@ -160,6 +160,8 @@ void compartment::wake_worker() noexcept {
 }
 
 withdrawal compartment::withdraw(std::uint64_t ticket) noexcept {
+    // Whatever its slot says by now: the ticket must not go to another task while the result is on its way.
+    if (has_collected(ticket)) return withdrawal::published;
     slot& at = slot_of(ticket);
     book& note = book_of(ticket);
     // Released by the swap, and acquired by whoever finds the ticket passed.
@@ -306,7 +308,7 @@ payload compartment::begin_result(std::uint64_t ticket, const result_envelope& e
                 const auto all = static_cast<std::size_t>(bytes);
                 left = all;
                 if (auto value = arriving(envelope, make_arriving)) {
-                    left -= sizeof(detail::arriving_head);
+                    left -= sizeof(detail::bulk_count);
                     return {std::move(value), all};
                 }
                 auto room = std::make_unique_for_overwrite<std::byte[]>(all);
@@ -352,10 +354,10 @@ void compartment::copy_more(const result_envelope& envelope, payload& to,
 std::unique_ptr<detail::arriving_value> compartment::arriving(
     const result_envelope& envelope, detail::arriving_maker make_arriving) const {
     if (make_arriving == nullptr || static_cast<result_kind>(envelope.kind) != result_kind::value ||
-        envelope.offset % alignof(detail::arriving_head) != 0) {
+        envelope.offset % alignof(detail::bulk_count) != 0) {
         return nullptr;
     }
-    detail::arriving_head head = 0;
+    detail::bulk_count head = 0;
     std::memcpy(&head, result_arena() + envelope.offset, sizeof head);
     // Read once: what is checked is what counts.
     asm volatile("" : "+r"(head));

@@ -26,7 +26,7 @@ enum class progress : std::uint8_t { waiting, begun, published, lied };
 
 /// Of a larger result, this much is copied in one go: some 50 us.
 inline constexpr std::size_t piece_bytes = std::size_t{256} << 10;
-static_assert(piece_bytes >= detail::arriving_element_bytes_max);
+static_assert(piece_bytes >= detail::bulk_element_bytes_max);
 
 enum class harvest : std::uint8_t { result, nothing, lied };
 

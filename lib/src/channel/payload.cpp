@@ -47,12 +47,20 @@ std::byte* task_encoder::take_block() noexcept {
 
 void task_encoder::clear() noexcept {
     kept_.clear();
+    pieces_.clear();
+    piece_bytes_ = 0;
     if (shared_ || block_ != nullptr) {
         shared_.reset();
         drop_block();
         use_inline();
     }
     pos_ = begin_;
+}
+
+bool task_encoder::is_worth_keeping(std::size_t bytes) const noexcept {
+    // The largest go to shared memory from here, without the pool's lock.
+    return takes_over_ && bytes >= block_bytes_min &&
+           size() + piece_bytes_ + bytes < shared_payload_bytes_min;
 }
 
 void task_encoder::grow(std::size_t bytes) {
@@ -91,3 +99,59 @@ void task_encoder::grow(std::size_t bytes) {
 }
 
 }  // namespace bulkhead::detail
+
+namespace bulkhead::channel {
+
+payload::payload(detail::task_encoder& encoded) {
+    const std::size_t written = encoded.size();
+    const std::size_t all = written + encoded.piece_bytes();
+    if (encoded.pieces().empty()) {
+        if (encoded.shared()) {
+            *this = payload(encoded.shared(), written);
+        } else if (auto heap = encoded.take_heap()) {
+            *this = payload(std::move(heap), written);
+        } else {
+            assign(encoded.bytes());
+        }
+        return;
+    }
+    rare_ = std::make_unique<rare>(encoded.shared(), nullptr);
+    rare_->pieces = std::move(encoded.pieces());
+    bytes_ = all;
+    if (!encoded.shared()) {
+        heap_ = encoded.take_heap();
+        if (!heap_) {
+            heap_ = std::make_unique_for_overwrite<std::byte[]>(written);
+            std::memcpy(heap_.get(), encoded.bytes().data(), written);
+        }
+    }
+    if (all < detail::shared_payload_bytes_min && !encoded.shared()) return;
+    auto segment = std::make_shared<detail::shared_payload>(all);
+    copy_to(segment->data());
+    *this = payload(std::move(segment), all);
+}
+
+void payload::copy_to(std::byte* target) const noexcept {
+    if (!rare_ || rare_->pieces.empty()) {
+        const auto all = bytes();
+        if (!all.empty()) std::memcpy(target, all.data(), all.size());
+        return;
+    }
+    const std::byte* from = rare_->shared ? rare_->shared->data() : heap_.get();
+    std::size_t written = 0;
+    const auto write_until = [&](std::size_t at) {
+        std::memcpy(target, from + written, at - written);
+        target += at - written;
+        written = at;
+    };
+    std::size_t left = bytes_;
+    for (const auto& piece : rare_->pieces) {
+        write_until(piece.at);
+        std::memcpy(target, piece.bytes.data(), piece.bytes.size());
+        target += piece.bytes.size();
+        left -= piece.bytes.size();
+    }
+    write_until(left);
+}
+
+}  // namespace bulkhead::channel

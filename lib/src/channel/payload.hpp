@@ -4,6 +4,7 @@
 #include "os/memfd.hpp"
 
 #include <bulkhead/detail/arriving_value.hpp>
+#include <bulkhead/detail/task_encoder.hpp>
 
 #include <array>
 #include <cassert>
@@ -12,6 +13,8 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <utility>
+#include <vector>
 
 namespace bulkhead::detail {
 
@@ -42,12 +45,14 @@ inline constexpr std::size_t shared_payload_bytes_min = 24 << 20;
 
 namespace bulkhead::channel {
 
-/// Small bytes inside the object, larger on the heap, the largest in shared memory; or the value that they are,
-/// while they arrive and after. Move-only.
+/// Small bytes inside the object, larger on the heap, the largest in shared memory; or, of large containers,
+/// themselves: those that were moved into a message, and the one that arrives. Move-only.
 class payload {
 public:
     payload() = default;
     explicit payload(std::span<const std::byte> bytes) { assign(bytes); }
+    /// Takes what was encoded.
+    explicit payload(detail::task_encoder& encoded);
     payload(std::shared_ptr<detail::shared_payload> shared, std::size_t bytes)
         : rare_(std::make_unique<rare>(std::move(shared), nullptr)), bytes_(bytes) {}
     payload(std::unique_ptr<detail::arriving_value> value, std::size_t bytes)
@@ -74,18 +79,21 @@ public:
     [[nodiscard]] std::span<std::byte> writable() noexcept {
         return {bytes_ > sizeof inline_ ? heap_.get() : inside(), rare_ ? 0 : bytes_};
     }
-    /// None of an arriving value.
+    /// Nothing where a container was kept, or arrives.
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
         if (rare_) {
-            return rare_->shared ? std::span<const std::byte>(rare_->shared->data(), bytes_)
-                                 : std::span<const std::byte>();
+            return rare_->shared && rare_->pieces.empty()
+                       ? std::span<const std::byte>(rare_->shared->data(), bytes_)
+                       : std::span<const std::byte>();
         }
         return {bytes_ > sizeof inline_ ? heap_.get()
                                         : reinterpret_cast<const std::byte*>(inline_.data()),
                 bytes_};
     }
+    /// size() bytes of a message, of whatever kind.
+    void copy_to(std::byte* target) const noexcept;
     [[nodiscard]] std::shared_ptr<detail::shared_payload> shared() const noexcept {
-        return rare_ ? rare_->shared : nullptr;
+        return rare_ && rare_->pieces.empty() ? rare_->shared : nullptr;
     }
     /// null: it is bytes.
     [[nodiscard]] detail::arriving_value* arriving() const noexcept {
@@ -105,6 +113,7 @@ private:
             : shared(std::move(memory)), value(std::move(arrives)) {}
         std::shared_ptr<detail::shared_payload> shared;
         std::unique_ptr<detail::arriving_value> value;
+        std::vector<detail::bulk_piece> pieces;
     };
 
     [[nodiscard]] std::byte* inside() noexcept {

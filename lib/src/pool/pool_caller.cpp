@@ -97,7 +97,7 @@ pool_core::pick pool_core::collect_for_caller(worker_index worker,
     const auto got = box->collect(ticket, envelope);
     if (got == channel::harvest::nothing) return pick::nothing;
     BULKHEAD_KILL_POINT("parent.collected");
-    auto result = got == channel::harvest::result ? read_result(worker, ticket, envelope)
+    auto result = got == channel::harvest::result ? read_result(worker, ticket, envelope, {})
                                                   : std::optional<collected>();
     std::vector<remote_task*> resolved;
     if (result) {

@@ -141,7 +141,11 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
     const auto timeout = options.timeout.count() != 0 ? options.timeout : options_.task_timeout;
     auto* task = new remote_task(weak_from_this(), what, options, timeout);
     state_ptr future(task);
-    task->set_arguments(arguments);
+    try {
+        task->set_arguments(arguments);
+    } catch (const error&) {  // no memory for a segment
+        return make_failed_state(std::current_exception());
+    }
 
     lock held(mutex_);
     check_open();

@@ -111,6 +111,7 @@ private:
         channel::result_envelope envelope;
         channel::payload bytes;
         std::size_t left;            // bytes that are not here yet
+        std::uint64_t built_for;     // of a value that is built as it arrives: its task's id
         std::exception_ptr failure;  // this process could not take the bytes
     };
 
@@ -222,13 +223,17 @@ private:
     [[nodiscard]] bool collect_all();
     /// One piece of a large result at most, so that other workers' results come in between.
     void drain(worker_index worker, std::vector<collected>& batch, std::size_t count_max);
-    /// What builds the value of a large result; null: it is copied, and decoded when it is asked for.
-    [[nodiscard]] arriving_maker maker_for(worker_index worker, std::uint64_t ticket,
-                                           const channel::result_envelope& envelope) const;
+    /// What builds the value of a large result, and for which task.
+    struct builder {
+        arriving_maker make = nullptr;  // null: it is copied, and decoded when it is asked for
+        std::uint64_t task_id = 0;
+    };
+    [[nodiscard]] builder builder_for(worker_index worker, std::uint64_t ticket,
+                                      const channel::result_envelope& envelope) const;
     /// nullopt when the envelope lies.
     [[nodiscard]] std::optional<collected> read_result(worker_index worker, std::uint64_t ticket,
                                                        const channel::result_envelope& envelope,
-                                                       arriving_maker make_arriving = nullptr);
+                                                       builder by);
     void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
     void accept_one(collected& result, std::vector<remote_task*>& resolved);
     void note_times(const remote_task& task, const channel::result_envelope& envelope);

@@ -68,7 +68,7 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
         const auto got = at.box->collect(ticket, envelope);
         if (got == channel::harvest::lied) at.lied = true;
         if (got != channel::harvest::result) return;
-        auto result = read_result(worker, ticket, envelope, maker_for(worker, ticket, envelope));
+        auto result = read_result(worker, ticket, envelope, builder_for(worker, ticket, envelope));
         if (!result) {
             at.lied = true;
             return;
@@ -83,23 +83,22 @@ void pool_core::drain(worker_index worker, std::vector<collected>& batch, std::s
     }
 }
 
-arriving_maker pool_core::maker_for(worker_index worker, std::uint64_t ticket,
-                                    const channel::result_envelope& envelope) const {
-    if (envelope.bytes <= channel::piece_bytes) return nullptr;
+pool_core::builder pool_core::builder_for(worker_index worker, std::uint64_t ticket,
+                                          const channel::result_envelope& envelope) const {
+    if (envelope.bytes <= channel::piece_bytes) return {};
     const lock held(mutex_);
     const remote_task* task = find(worker, ticket);
-    return task != nullptr && task->what.gives != nullptr ? task->what.gives->make_arriving
-                                                          : nullptr;
+    if (task == nullptr || task->what.gives == nullptr) return {};
+    return {task->what.gives->make_arriving, task->id};
 }
 
 std::optional<pool_core::collected> pool_core::read_result(worker_index worker,
                                                            std::uint64_t ticket,
                                                            const channel::result_envelope& envelope,
-                                                           arriving_maker make_arriving) {
-    collected result{worker, ticket, envelope, {}, 0, nullptr};
+                                                           builder by) {
+    collected result{worker, ticket, envelope, {}, 0, by.task_id, nullptr};
     try {
-        result.bytes =
-            seats_[worker]->box->begin_result(ticket, envelope, result.left, make_arriving);
+        result.bytes = seats_[worker]->box->begin_result(ticket, envelope, result.left, by.make);
     } catch (const codec_error&) {
         return std::nullopt;
     } catch (...) {
@@ -136,6 +135,10 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
     if (task == nullptr || !known_kind ||
         (kind == channel::result_kind::items) > task->what.chunk) {
         at.lied = true;  // a result for nobody
+        return;
+    }
+    if (result.bytes.arriving() != nullptr && task->id != result.built_for) {
+        at.lied = true;  // of the type of another task
         return;
     }
     at.box->release_result(result.ticket, envelope);

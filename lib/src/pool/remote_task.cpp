@@ -130,15 +130,10 @@ void remote_task::take(result_reader read, void* out) {
 }
 
 void remote_task::set_arguments(task_encoder& encoded) {
-    if (encoded.shared()) {
-        bytes = channel::payload(encoded.shared(), encoded.size());
+    if (encoded.is_small()) {
+        bytes.assign(encoded.bytes());
     } else {
-        const std::size_t size = encoded.size();
-        if (auto heap = encoded.take_heap()) {
-            bytes = channel::payload(std::move(heap), size);
-        } else {
-            bytes.assign(encoded.bytes());
-        }
+        bytes = channel::payload(encoded);
     }
     if (!encoded.kept().empty()) {
         kept_ =

@@ -3,16 +3,12 @@
 /// later.
 #pragma once
 
-#include <bulkhead/codec.hpp>
+#include <bulkhead/detail/bulk.hpp>
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
-#include <type_traits>
 #include <utility>
-#include <vector>
 
 namespace bulkhead::detail {
 
@@ -30,26 +26,8 @@ public:
     virtual void take(void* out) = 0;
 };
 
-/// In front of the elements: how many there are, as encode_elements() writes it.
-using arriving_head = std::uint64_t;
-
 /// Makes what takes the `bytes` behind a head; null if the head lies about them. Throws std::bad_alloc.
-using arriving_maker = std::unique_ptr<arriving_value> (*)(arriving_head head, std::size_t bytes);
-
-/// Pieces are at least as large.
-inline constexpr std::size_t arriving_element_bytes_max = 4096;
-
-/// A container whose elements are one block of bytes, and that may be built in any thread: no code of the user's
-/// runs, and its allocator knows no threads.
-template <class T>
-inline constexpr bool is_bulk = false;
-template <class T>
-inline constexpr bool is_bulk<std::vector<T>> =
-    is_primary_codec<codec<std::vector<T>>> && contiguous_trivial<std::vector<T>> &&
-    alignof(T) <= alignof(arriving_head) && sizeof(T) <= arriving_element_bytes_max;
-template <class C>
-inline constexpr bool is_bulk<std::basic_string<C>> =
-    std::is_integral_v<C> && is_primary_codec<codec<std::basic_string<C>>>;
+using arriving_maker = std::unique_ptr<arriving_value> (*)(bulk_count head, std::size_t bytes);
 
 template <class Container>
 class arriving_elements final : public arriving_value {
@@ -73,7 +51,7 @@ private:
 };
 
 template <class Container>
-std::unique_ptr<arriving_value> make_arriving(arriving_head head, std::size_t bytes) {
+std::unique_ptr<arriving_value> make_arriving(bulk_count head, std::size_t bytes) {
     constexpr std::size_t each = sizeof(typename Container::value_type);
     if (bytes % each != 0 || head != bytes / each) return nullptr;
     return std::make_unique<arriving_elements<Container>>(bytes / each);

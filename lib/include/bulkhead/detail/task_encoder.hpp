@@ -1,18 +1,28 @@
 /// @file
 /// The encoder of a task's arguments and results: small ones on the stack, larger ones on the heap,
-/// the largest straight into shared memory, so that they are written once.
+/// the largest straight into shared memory, so that they are written once. Those that were moved in stay as they are.
 #pragma once
 
 #include <bulkhead/codec.hpp>
+#include <bulkhead/detail/bulk.hpp>
 
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace bulkhead::detail {
 
 class shared_payload;
+
+/// A container that was moved into a message, whose bytes follow the first `at` of those that were written.
+struct bulk_piece {
+    std::size_t at;
+    std::span<const std::byte> bytes;
+    std::shared_ptr<const void> owner;
+};
 
 /// Where an encoder puts what is large, so that it need not be copied there afterwards.
 class encoder_memory {
@@ -36,6 +46,28 @@ public:
 
     void keep_alive(std::shared_ptr<const void> object) override;
 
+    /// From now on a keep() may succeed.
+    void take_over_moved() noexcept { takes_over_ = true; }
+    /// What write() would do, but a large container is taken over in place of being copied. False, and it is
+    /// left alone, when it is to be copied.
+    template <class Container>
+    requires(is_bulk<Container> && !std::is_reference_v<Container>)
+    [[nodiscard]] bool keep(Container&& value) {
+        if (!is_worth_keeping(value.size() * sizeof(typename Container::value_type))) return false;
+        const auto owner = std::make_shared<const Container>(std::forward<Container>(value));
+        write_count(*this, owner->size());
+        const auto content = std::as_bytes(std::span(owner->data(), owner->size()));
+        pieces_.push_back({size(), content, owner});
+        piece_bytes_ += content.size();
+        return true;
+    }
+    /// Those that were kept, in the order of the message.
+    [[nodiscard]] std::vector<bulk_piece>& pieces() noexcept { return pieces_; }
+    [[nodiscard]] std::size_t piece_bytes() const noexcept { return piece_bytes_; }
+
+    /// All of it is inside this object.
+    [[nodiscard]] bool is_small() const noexcept { return begin_ == inline_ && pieces_.empty(); }
+    /// All but the pieces.
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {begin_, size()}; }
     /// Set when the bytes lie in shared memory of their own.
     [[nodiscard]] const std::shared_ptr<shared_payload>& shared() const noexcept { return shared_; }
@@ -52,6 +84,7 @@ public:
     void truncate(std::size_t bytes) noexcept { pos_ = begin_ + bytes; }
 
 private:
+    [[nodiscard]] bool is_worth_keeping(std::size_t bytes) const noexcept;
     void grow(std::size_t bytes) override;
     void use_inline() noexcept {
         begin_ = pos_ = inline_;
@@ -65,6 +98,9 @@ private:
     std::byte* block_ = nullptr;
     std::shared_ptr<shared_payload> shared_;
     std::vector<std::shared_ptr<const void>> kept_;
+    std::vector<bulk_piece> pieces_;
+    std::size_t piece_bytes_ = 0;
+    bool takes_over_ = false;
 };
 
 }  // namespace bulkhead::detail
