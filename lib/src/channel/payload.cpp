@@ -101,57 +101,57 @@ void task_encoder::grow(std::size_t bytes) {
 }  // namespace bulkhead::detail
 
 namespace bulkhead::channel {
+namespace {
 
-payload::payload(detail::task_encoder& encoded) {
+/// A message of `bytes` bytes, to `target`: the pieces, and between them what was written.
+void join(const std::byte* written, const std::vector<detail::bulk_piece>& pieces,
+          std::size_t bytes, std::byte* target) noexcept {
+    std::size_t done = 0;  // of what was written
+    const auto write_until = [&](std::size_t at) {
+        std::memcpy(target, written + done, at - done);
+        target += at - done;
+        done = at;
+    };
+    for (const auto& piece : pieces) {
+        write_until(piece.at);
+        std::memcpy(target, piece.bytes.data(), piece.bytes.size());
+        target += piece.bytes.size();
+        bytes -= piece.bytes.size();
+    }
+    write_until(bytes);
+}
+
+}  // namespace
+
+void payload::take_large(detail::task_encoder& encoded) {
     const std::size_t written = encoded.size();
     const std::size_t all = written + encoded.piece_bytes();
-    if (encoded.pieces().empty()) {
-        if (encoded.shared()) {
-            *this = payload(encoded.shared(), written);
-        } else if (auto heap = encoded.take_heap()) {
-            *this = payload(std::move(heap), written);
-        } else {
-            assign(encoded.bytes());
-        }
-        return;
-    }
-    rare_ = std::make_unique<rare>(encoded.shared(), nullptr);
-    rare_->pieces = std::move(encoded.pieces());
-    bytes_ = all;
-    if (!encoded.shared()) {
+    auto& pieces = encoded.pieces();
+    if (pieces.empty()) {
+        *this =
+            encoded.shared() ? payload(encoded.shared(), all) : payload(encoded.take_heap(), all);
+    } else if (encoded.shared() || all >= detail::shared_payload_bytes_min) {
+        auto segment = std::make_shared<detail::shared_payload>(all);
+        join(encoded.bytes().data(), pieces, all, segment->data());
+        *this = payload(std::move(segment), all);
+    } else {
         heap_ = encoded.take_heap();
         if (!heap_) {
             heap_ = std::make_unique_for_overwrite<std::byte[]>(written);
             std::memcpy(heap_.get(), encoded.bytes().data(), written);
         }
+        rare_ = std::make_unique<rare>(nullptr, nullptr);
+        rare_->pieces = std::move(pieces);
+        bytes_ = all;
     }
-    if (all < detail::shared_payload_bytes_min && !encoded.shared()) return;
-    auto segment = std::make_shared<detail::shared_payload>(all);
-    copy_to(segment->data());
-    *this = payload(std::move(segment), all);
 }
 
 void payload::copy_to(std::byte* target) const noexcept {
-    if (!rare_ || rare_->pieces.empty()) {
-        const auto all = bytes();
-        if (!all.empty()) std::memcpy(target, all.data(), all.size());
-        return;
+    if (rare_ && !rare_->pieces.empty()) {
+        join(heap_.get(), rare_->pieces, bytes_, target);
+    } else if (bytes_ != 0) {
+        std::memcpy(target, bytes().data(), bytes_);
     }
-    const std::byte* from = rare_->shared ? rare_->shared->data() : heap_.get();
-    std::size_t written = 0;
-    const auto write_until = [&](std::size_t at) {
-        std::memcpy(target, from + written, at - written);
-        target += at - written;
-        written = at;
-    };
-    std::size_t left = bytes_;
-    for (const auto& piece : rare_->pieces) {
-        write_until(piece.at);
-        std::memcpy(target, piece.bytes.data(), piece.bytes.size());
-        target += piece.bytes.size();
-        left -= piece.bytes.size();
-    }
-    write_until(left);
 }
 
 }  // namespace bulkhead::channel

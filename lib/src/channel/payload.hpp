@@ -51,8 +51,6 @@ class payload {
 public:
     payload() = default;
     explicit payload(std::span<const std::byte> bytes) { assign(bytes); }
-    /// Takes what was encoded.
-    explicit payload(detail::task_encoder& encoded);
     payload(std::shared_ptr<detail::shared_payload> shared, std::size_t bytes)
         : rare_(std::make_unique<rare>(std::move(shared), nullptr)), bytes_(bytes) {}
     payload(std::unique_ptr<detail::arriving_value> value, std::size_t bytes)
@@ -75,6 +73,16 @@ public:
         if (bytes_ != 0) std::memcpy(target, bytes.data(), bytes_);
     }
 
+    /// The same, of what was encoded without an encoder_memory; what is large is taken over. Throws
+    /// bulkhead::error.
+    void take(detail::task_encoder& encoded) {
+        if (encoded.is_small()) {
+            assign(encoded.bytes());
+        } else {
+            take_large(encoded);
+        }
+    }
+
     /// Of bytes that were copied here.
     [[nodiscard]] std::span<std::byte> writable() noexcept {
         return {bytes_ > sizeof inline_ ? heap_.get() : inside(), rare_ ? 0 : bytes_};
@@ -82,9 +90,8 @@ public:
     /// Nothing where a container was kept, or arrives.
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
         if (rare_) {
-            return rare_->shared && rare_->pieces.empty()
-                       ? std::span<const std::byte>(rare_->shared->data(), bytes_)
-                       : std::span<const std::byte>();
+            return rare_->shared ? std::span<const std::byte>(rare_->shared->data(), bytes_)
+                                 : std::span<const std::byte>();
         }
         return {bytes_ > sizeof inline_ ? heap_.get()
                                         : reinterpret_cast<const std::byte*>(inline_.data()),
@@ -93,7 +100,7 @@ public:
     /// size() bytes of a message, of whatever kind.
     void copy_to(std::byte* target) const noexcept;
     [[nodiscard]] std::shared_ptr<detail::shared_payload> shared() const noexcept {
-        return rare_ && rare_->pieces.empty() ? rare_->shared : nullptr;
+        return rare_ ? rare_->shared : nullptr;
     }
     /// null: it is bytes.
     [[nodiscard]] detail::arriving_value* arriving() const noexcept {
@@ -107,13 +114,16 @@ public:
     }
 
 private:
+    void take_large(detail::task_encoder& encoded);
+
+    /// One of the three.
     struct rare {
         rare(std::shared_ptr<detail::shared_payload> memory,
              std::unique_ptr<detail::arriving_value> arrives) noexcept
             : shared(std::move(memory)), value(std::move(arrives)) {}
         std::shared_ptr<detail::shared_payload> shared;
         std::unique_ptr<detail::arriving_value> value;
-        std::vector<detail::bulk_piece> pieces;
+        std::vector<detail::bulk_piece> pieces;  // between what was written, on the heap
     };
 
     [[nodiscard]] std::byte* inside() noexcept {

@@ -24,16 +24,17 @@ constexpr std::chrono::milliseconds balance_after{1};
 }  // namespace
 
 void pool_core::run() {
+    // Tasks are at workers that no caller watches.
+    const auto loop_is_waited_for = [this] {
+        const auto watched = watched_.load(std::memory_order_relaxed);
+        return handed_.load(std::memory_order_relaxed) > watched;
+    };
     os::spinner spinner(spin_before_sleep);
     unsigned round = 0;
     while (true) {
-        if (collect_all()) {
-            spinner.reset();
-            if (++round % rounds_per_poll == 0) io_.poll();
-            continue;
-        }
-        const auto watched = watched_.load(std::memory_order_relaxed);
-        if (handed_.load(std::memory_order_relaxed) > watched && spinner.spin()) {
+        const bool collected_some = collect_all();
+        if (collected_some) spinner.reset();
+        if (collected_some || (loop_is_waited_for() && spinner.spin())) {
             if (++round % rounds_per_poll == 0) io_.poll();
             continue;
         }

@@ -130,11 +130,7 @@ void remote_task::take(result_reader read, void* out) {
 }
 
 void remote_task::set_arguments(task_encoder& encoded) {
-    if (encoded.is_small()) {
-        bytes.assign(encoded.bytes());
-    } else {
-        bytes = channel::payload(encoded);
-    }
+    bytes.take(encoded);
     if (!encoded.kept().empty()) {
         kept_ =
             std::make_unique<std::vector<std::shared_ptr<const void>>>(std::move(encoded.kept()));
