@@ -124,26 +124,30 @@ void join(const std::byte* written, const std::vector<detail::bulk_piece>& piece
 }  // namespace
 
 void payload::take_large(detail::task_encoder& encoded) {
+    clear();
     const std::size_t written = encoded.size();
     const std::size_t all = written + encoded.piece_bytes();
     auto& pieces = encoded.pieces();
-    if (pieces.empty()) {
-        *this =
-            encoded.shared() ? payload(encoded.shared(), all) : payload(encoded.take_heap(), all);
-    } else if (encoded.shared() || all >= detail::shared_payload_bytes_min) {
+    if (encoded.shared() && pieces.empty()) {
+        rare_ = std::make_unique<rare>(encoded.shared(), nullptr);
+    } else if (encoded.shared() || (!pieces.empty() && all >= detail::shared_payload_bytes_min)) {
         auto segment = std::make_shared<detail::shared_payload>(all);
         join(encoded.bytes().data(), pieces, all, segment->data());
-        *this = payload(std::move(segment), all);
+        rare_ = std::make_unique<rare>(std::move(segment), nullptr);
+    } else if (pieces.empty() && all <= sizeof inline_) {
+        assign(encoded.bytes());
     } else {
         heap_ = encoded.take_heap();
         if (!heap_) {
             heap_ = std::make_unique_for_overwrite<std::byte[]>(written);
             std::memcpy(heap_.get(), encoded.bytes().data(), written);
         }
-        rare_ = std::make_unique<rare>(nullptr, nullptr);
-        rare_->pieces = std::move(pieces);
-        bytes_ = all;
+        if (!pieces.empty()) {
+            rare_ = std::make_unique<rare>(nullptr, nullptr);
+            rare_->pieces = std::move(pieces);
+        }
     }
+    bytes_ = all;
 }
 
 void payload::copy_to(std::byte* target) const noexcept {
