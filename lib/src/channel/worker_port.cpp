@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <utility>
 
 namespace bulkhead::channel {
 namespace {
@@ -46,6 +47,8 @@ bool worker_port::something_to_do() const noexcept {
 }
 
 worker_port::woken worker_port::sleep(std::optional<std::chrono::milliseconds> limit) {
+    // Not when it woke up: the task comes first.
+    if (std::exchange(rung_, false)) os::silence(bell_.get());
     control_->worker_cpu.store(static_cast<std::uint32_t>(::sched_getcpu()),
                                std::memory_order_relaxed);
     control_->worker_asleep.store(1, std::memory_order_relaxed);
@@ -62,7 +65,7 @@ worker_port::woken worker_port::sleep(std::optional<std::chrono::milliseconds> l
     }
     control_->worker_asleep.store(0, std::memory_order_relaxed);
     if (ready == 0) return woken::by_time;
-    if ((watched[0].revents & POLLIN) != 0) os::silence(bell_.get());
+    rung_ = (watched[0].revents & POLLIN) != 0;
     const bool hung_up = (watched[1].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
     return hung_up && !something_to_do() ? woken::by_its_end : woken::by_parent;
 }

@@ -108,6 +108,7 @@ private:
 
     os::unique_fd lifeline_;
     os::unique_fd bell_;
+    bool rung_ = false;  // and not silenced yet
     os::mapping memory_;
     control_block* control_;
     std::uint64_t ticket_ = 1;  // of the task it is at, or waits for

@@ -20,9 +20,10 @@ namespace {
 constexpr std::chrono::microseconds watch_time_max{50};
 /// The same, and that of a worker that had to be woken, on a CPU that slept.
 constexpr std::chrono::microseconds watch_time_after_sleep_max{100};
-/// After that, asleep here in place of the loop: one wake-up less than by way of it. Bounds the harm where the
-/// task meanwhile ends elsewhere.
-constexpr std::chrono::microseconds sleep_here_max{500};
+/// After that, asleep here in place of the loop: one wake-up less than by way of it. Whatever ends the task
+/// elsewhere wakes it. Longer than a tick of the kernel: a timer that is the next to go off has to be programmed, and again
+/// when it is cancelled, which takes some 10 us in a virtual machine.
+constexpr std::chrono::milliseconds sleep_here_max{20};
 /// Copied under the pool's lock.
 constexpr std::size_t caller_bytes_max = std::size_t{64} * 1024;
 
