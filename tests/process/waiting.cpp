@@ -116,6 +116,30 @@ BOOST_AUTO_TEST_CASE(a_dead_worker_ends_the_wait) {
     BOOST_CHECK_THROW(all[0].get(), bulkhead::worker_crashed);
 }
 
+BOOST_AUTO_TEST_CASE(a_wait_ends_at_its_deadline_while_a_task_at_a_quick_worker_does_not) {
+    process_pool pool(1);
+    for (int i = 0; i != 100; ++i) (void)pool.submit(square, i).get();
+    const gate go(*this, "go");
+    auto slow = pool.submit(number_when, go.file, 1);
+    using clock = std::chrono::steady_clock;
+    const auto time_of = [](auto wait) {
+        const auto start = clock::now();
+        wait();
+        return clock::now() - start;
+    };
+    std::vector<clock::duration> waits;
+    std::vector<clock::duration> sleeps;
+    for (int i = 0; i != 21; ++i) {  // by turns: what delays the one delays the other
+        waits.push_back(time_of([&] { BOOST_TEST(!slow.wait_for(3ms)); }));
+        sleeps.push_back(time_of([] { std::this_thread::sleep_for(3ms); }));
+    }
+    std::ranges::sort(waits);
+    std::ranges::sort(sleeps);
+    BOOST_TEST(waits[10] / sleeps[10] < 3);  // a caller may sleep 20 ms in the loop's place
+    go.open();
+    BOOST_TEST(slow.get() == 1);
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(repeated_futures_pointers_and_references_will_do, Pool, executors) {
     Pool pool(1);
     auto f = pool.submit(square, 4);

@@ -60,7 +60,7 @@ bool future_state::wait(std::optional<clock::time_point> deadline) {
     if ((word & done_bit) != 0) return true;
     check_process();
     if (!deadline || *deadline > clock::now() + help_time_min) {
-        help();
+        help(deadline.value_or(clock::time_point::max()));
         word = word_.load(std::memory_order_acquire);
     }
     while ((word & done_bit) == 0) {

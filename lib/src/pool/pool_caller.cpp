@@ -10,6 +10,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <sched.h>
 #include <utility>
 
@@ -29,7 +30,7 @@ constexpr std::size_t caller_bytes_max = std::size_t{64} * 1024;
 
 }  // namespace
 
-void pool_core::help(remote_task& task) {
+void pool_core::help(remote_task& task, std::chrono::steady_clock::time_point until) {
     worker_index worker = fsm::no_worker;
     std::shared_ptr<channel::compartment> box;
     std::uint64_t ticket = 0;
@@ -76,7 +77,7 @@ void pool_core::help(remote_task& task) {
             continue;
         }
         if (std::exchange(slept, true)) break;
-        box->sleep_as_caller(std::chrono::steady_clock::now() + sleep_here_max);
+        box->sleep_as_caller(std::min(until, std::chrono::steady_clock::now() + sleep_here_max));
     }
 }
 

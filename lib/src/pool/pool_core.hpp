@@ -52,8 +52,9 @@ public:
     /// cancel() without the wait. Whether the task is cancelled, or its worker being killed for it.
     bool request_cancel(remote_task& task);
     void abandon(remote_task& task);
-    /// In the thread that waits for the task: looks for its result itself, for a short while.
-    void help(remote_task& task);
+    /// In the thread that waits for the task: looks for its result itself, for a short while, and
+    /// never asleep after `until`.
+    void help(remote_task& task, std::chrono::steady_clock::time_point until);
     [[nodiscard]] task_progress progress_of(const remote_task& task) const;
     void watch_progress(remote_task& task, progress_callback callback_function);
     void report_callback_failure(const std::exception_ptr& error,

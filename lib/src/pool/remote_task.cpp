@@ -79,9 +79,9 @@ void remote_task::check_process() const {
     if (const auto core = core_.lock()) core->check_process();
 }
 
-void remote_task::help() {
+void remote_task::help(clock::time_point until) {
     if (what.chunk) return;
-    if (const auto core = core_.lock()) core->help(*this);
+    if (const auto core = core_.lock()) core->help(*this, until);
 }
 
 bool remote_task::cancel() {

@@ -39,7 +39,7 @@ public:
     [[nodiscard]] bool failed() const override {
         return done() && (outcome_ == outcome::exception || outcome_ == outcome::failed);
     }
-    void help() override;
+    void help(clock::time_point until) override;
     void check_process() const override;
     [[nodiscard]] task_progress progress() const override;
     void on_progress(progress_callback&& callback_function) override;

@@ -97,8 +97,8 @@ protected:
     /// After publish(): true when there is no callback and none is to come, so that wake() is all that
     /// tell() would do.
     [[nodiscard]] bool seal_callbacks() noexcept;
-    /// What a thread that waits may do itself, for a short while, to make this done.
-    virtual void help() {}
+    /// What a thread that waits may do itself, for a short while and never asleep after `until`, to make this done.
+    virtual void help(clock::time_point /*until*/) {}
     /// Where a callback's exception goes.
     virtual void callback_failed(std::exception_ptr error) noexcept = 0;
 
