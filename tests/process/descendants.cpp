@@ -250,6 +250,31 @@ BOOST_AUTO_TEST_CASE(a_stopped_keeper_holds_nobody_up) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_stopped_keeper_goes_on_when_a_worker_or_its_parent_is_killed) {
+    const auto stop = [](pid_t keeper) {
+        ::kill(keeper, SIGSTOP);
+        until([&] {
+            return content("/proc/" + std::to_string(keeper) + "/stat").find(") T ") !=
+                   std::string::npos;
+        });
+    };
+    {
+        process_pool pool(1);
+        auto f = pool.submit(beget_and_hang, file("of a worker"));
+        await(file("of a worker"));
+        stop(await_keeper(::getpid())[0]);
+        ::kill(pids_of(pool).at(0), SIGKILL);
+        (void)error_of<bulkhead::worker_crashed>(std::move(f));
+        await_all_dead(file("of a worker"));
+    }
+    program parent(*this, "doomed_parent", {"begetting", file("of the parent")});
+    await(file("of the parent"));
+    stop(await_keeper(parent.pid())[0]);
+    parent.kill();
+    await_all_dead(file("of the parent"));
+    until([&] { return processes_marked(mark()).empty(); });
+}
+
 BOOST_AUTO_TEST_CASE(there_is_one_keeper_while_there_are_workers_and_none_after) {
     {
         process_pool one(2);

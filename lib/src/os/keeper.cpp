@@ -98,6 +98,7 @@ void keeper::place::leave() noexcept {
     if (watched_) {
         kept->table_->places[index_].fetch_or(keeper_table::left);
         ring(kept->bell_.get());
+        signal(kept->process_.pidfd, SIGCONT);  // if somebody has stopped it
     }
     kept->given_back_.push_back(index_);  // has room: new_place() saw to it
 }
