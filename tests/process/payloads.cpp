@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <fstream>
 #include <list>
@@ -15,6 +16,8 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <sys/mman.h>
+#include <thread>
 #include <unordered_map>
 #include <unordered_set>
 #include <variant>
@@ -104,6 +107,25 @@ std::vector<std::uint8_t> pattern(std::size_t n) {
     std::vector<std::uint8_t> bytes(n);
     for (std::size_t i = 0; i != n; ++i) bytes[i] = static_cast<std::uint8_t>(i * 31 + i / 253);
     return bytes;
+}
+
+/// Tries to get write access to what this process has of a parent's payloads, and uses it.
+std::string overwrite_payloads() {
+    int seen = 0;
+    int overwritten = 0;
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find("memfd:bulkhead-payload") == std::string::npos) continue;
+        ++seen;
+        char* end = nullptr;
+        const auto first = std::strtoull(line.c_str(), &end, 16);
+        const auto last = std::strtoull(end + 1, nullptr, 16);
+        auto* memory = reinterpret_cast<void*>(first);
+        if (::mprotect(memory, last - first, PROT_READ | PROT_WRITE) != 0) continue;
+        ++overwritten;
+        std::memset(memory, 0xff, last - first);
+    }
+    return std::to_string(seen) + " seen, " + std::to_string(overwritten) + " overwritten";
 }
 
 }  // namespace
@@ -196,6 +218,51 @@ BOOST_AUTO_TEST_CASE(what_is_moved_in_is_there_for_another_run) {
     BOOST_TEST(sent.get() == expected);
     BOOST_TEST((behind.get() == std::string(2 << 20, 'q')));
     BOOST_TEST(pool.stats().retried == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(arguments_for_another_run_cannot_be_spoilt_by_the_worker_that_has_them) {
+    process_pool pool(1);
+    for (const std::size_t size : {3U << 20, 30U << 20}) {
+        const auto found = file("found." + std::to_string(size));
+        const auto vandal = [](const std::string& path, const std::vector<std::uint8_t>& bytes) {
+            if (!fs::exists(path)) {
+                std::ofstream(path) << overwrite_payloads();
+                ::raise(SIGKILL);
+            }
+            return bytes;
+        };
+        const auto bytes = pattern(size);
+        BOOST_TEST((pool.submit({.retries = 1}, vandal, found.string(), bytes).get() == bytes),
+                   size << " bytes");
+        BOOST_TEST(!content(found).starts_with("0 seen"));
+        BOOST_TEST(content(found).ends_with(", 0 overwritten"));
+    }
+    BOOST_TEST(pool.stats().retried == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(large_arguments_of_many_threads_do_not_mix_also_when_tasks_are_cut_short) {
+    process_pool pool(2);
+    const auto sum = [](const std::vector<std::uint32_t>& values, bool hangs) {
+        while (hangs) std::this_thread::sleep_for(std::chrono::seconds(1));
+        return std::accumulate(values.begin(), values.end(), std::uint64_t{0});
+    };
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> callers;
+    for (std::uint32_t who = 0; who != 4; ++who) {
+        callers.emplace_back([&, who] {
+            for (std::uint32_t round = 0; round != (sanitized ? 6U : 20U); ++round) {
+                const std::size_t count = (300'000U << who) + round;
+                const std::uint32_t each = who * 100 + round;
+                const std::vector<std::uint32_t> values(count, each);
+                auto right = pool.submit(sum, values, false);
+                auto cut = pool.submit(sum, values, true);
+                if (right.get() != count * each) ++wrong;
+                if (!cut.cancel()) ++wrong;
+            }
+        });
+    }
+    for (auto& one : callers) one.join();
+    BOOST_TEST(wrong == 0);
 }
 
 BOOST_AUTO_TEST_CASE(what_a_full_pool_refuses_is_not_moved_from) {

@@ -27,7 +27,7 @@ auto submit_call(pool_core& core, when_full full, const task_options& options, F
     static_assert(task::ok && task::parameters_ok);
     using call = typename task::call;
     using result = typename call::result;
-    task_encoder arguments;
+    task_encoder arguments(argument_memory(core));
     if (full != when_full::refuse) arguments.take_over_moved();  // who is refused has them still
     try {
         const std::decay_t<F> function(std::forward<F>(f));

@@ -103,11 +103,15 @@ bool compartment::place_arguments(const payload& arguments, task_envelope& envel
     }
     envelope.where = static_cast<std::uint32_t>(place::segment);
     envelope.offset = ++segments_sent_;
-    std::shared_ptr<detail::shared_payload> segment = arguments.shared();
-    if (!segment) {
-        segment = std::make_shared<detail::shared_payload>(bytes);
+    std::optional<detail::shared_payload> made;
+    detail::shared_payload* segment = arguments.shared();
+    if (segment == nullptr) {
+        segment = &made.emplace(bytes);
         arguments.copy_to(segment->data());
     }
+    segment->lend();
+    const segment_note note{segment->id(), segment->capacity()};
+    std::memcpy(envelope.payload, &note, sizeof note);
     // `gone`: the worker is dying; the task will come back with the rest.
     return os::send_fd(lifeline_.get(), segment->fd(), envelope.offset, false) !=
            os::send_result::full;

@@ -65,8 +65,9 @@ public:
 
     /// False when the slots are full: a post() would fail.
     [[nodiscard]] bool has_room() const noexcept;
-    /// Puts the arguments where the worker finds them and fills in the envelope. False when there is
-    /// no room for them just now. Throws bulkhead::error when there is no memory for a segment.
+    /// Puts the arguments where the worker finds them and fills in the envelope; lends it the segment in which
+    /// they are, if they are. False when there is no room for them just now. Throws bulkhead::error when there is
+    /// no memory for a segment.
     [[nodiscard]] bool place_arguments(const payload& arguments, task_envelope& envelope);
     /// Frees what place_arguments() took.
     void release_arguments(const task_envelope& envelope) noexcept;

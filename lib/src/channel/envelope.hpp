@@ -58,10 +58,21 @@ static_assert(sizeof(result_envelope) == envelope_bytes &&
               std::is_trivially_copyable_v<result_envelope>);
 static_assert(offsetof(result_envelope, payload) == 40);
 
+/// Behind the envelope of a task whose arguments are in a segment.
+struct segment_note {
+    std::uint64_t id;  // what the worker may know it by; 0: it is sent this once
+    std::uint64_t bytes;
+};
+
 /// How much of an envelope says something.
-template <class Envelope>
-[[nodiscard]] std::size_t bytes_used(const Envelope& envelope) noexcept {
-    return offsetof(Envelope, payload) +
+[[nodiscard]] inline std::size_t bytes_used(const task_envelope& envelope) noexcept {
+    std::size_t behind = 0;
+    if (envelope.where == static_cast<std::uint32_t>(place::here)) behind = envelope.bytes;
+    if (envelope.where == static_cast<std::uint32_t>(place::segment)) behind = sizeof(segment_note);
+    return offsetof(task_envelope, payload) + behind;
+}
+[[nodiscard]] inline std::size_t bytes_used(const result_envelope& envelope) noexcept {
+    return offsetof(result_envelope, payload) +
            (envelope.where == static_cast<std::uint32_t>(place::here) ? envelope.bytes : 0);
 }
 

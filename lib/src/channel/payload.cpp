@@ -10,18 +10,20 @@ namespace {
 
 /// Smaller ones are copied sooner than a block is found.
 constexpr std::size_t block_bytes_min = std::size_t{64} * 1024;
+/// The same of a segment, whose descriptor has to be sent.
+constexpr std::size_t segment_bytes_min = std::size_t{1} << 20;
 
 }  // namespace
 
-shared_payload::shared_payload(std::size_t bytes)
-    : fd_(os::make_memfd("bulkhead-payload", bytes)),
-      memory_(os::map_shared(fd_.get(), bytes, "a task's payload")) {}
+shared_payload::shared_payload(std::size_t bytes, std::uint64_t id)
+    : memory_(os::make_own_memory("bulkhead-payload", bytes)), id_(id) {}
 
-shared_payload::shared_payload(os::unique_fd fd, std::size_t bytes) : fd_(std::move(fd)) {
-    if (bytes == 0 || !os::is_sealed_memory(fd_.get(), bytes)) {
+shared_payload::shared_payload(os::unique_fd fd, std::size_t bytes) {
+    if (bytes == 0 || !os::is_sealed_memory(fd.get(), bytes)) {
         throw codec_error("bulkhead: a payload's memory is not what its message says");
     }
-    memory_ = os::map_shared(fd_.get(), bytes, "a task's payload");
+    memory_.memory = os::map_to_read(fd.get(), bytes, "a task's payload");
+    memory_.fd = std::move(fd);
 }
 
 task_encoder::~task_encoder() { drop_block(); }
@@ -43,6 +45,11 @@ std::unique_ptr<std::byte[]> task_encoder::take_heap() noexcept {
 std::byte* task_encoder::take_block() noexcept {
     if (block_ != nullptr) use_inline();
     return std::exchange(block_, nullptr);
+}
+
+std::shared_ptr<shared_payload> task_encoder::take_shared() noexcept {
+    if (shared_) use_inline();
+    return std::move(shared_);
 }
 
 void task_encoder::clear() noexcept {
@@ -74,10 +81,17 @@ void task_encoder::grow(std::size_t bytes) {
         return larger;
     };
     std::byte* target = nullptr;
+    std::size_t room = wanted;
+    std::shared_ptr<shared_payload> segment;
     if (wanted >= shared_payload_bytes_min) {
-        auto larger = std::make_shared<shared_payload>(wanted);
-        target = take_over(larger->data());
-        shared_ = std::move(larger);
+        segment = std::make_shared<shared_payload>(wanted);
+    } else if (wanted >= segment_bytes_min && memory_ != nullptr) {
+        segment = memory_->segment(wanted);
+    }
+    if (segment) {
+        room = segment->capacity();
+        target = take_over(segment->data());
+        shared_ = std::move(segment);
         heap_.reset();
         drop_block();
     } else if (std::byte* block = wanted >= block_bytes_min && memory_ != nullptr
@@ -95,7 +109,7 @@ void task_encoder::grow(std::size_t bytes) {
     }
     begin_ = target;
     pos_ = target + used;
-    end_ = target + wanted;
+    end_ = target + room;
 }
 
 }  // namespace bulkhead::detail
@@ -129,8 +143,8 @@ void payload::take_large(detail::task_encoder& encoded) {
     const std::size_t all = written + encoded.piece_bytes();
     auto& pieces = encoded.pieces();
     if (encoded.shared() && pieces.empty()) {
-        rare_ = std::make_unique<rare>(encoded.shared(), nullptr);
-    } else if (encoded.shared() || (!pieces.empty() && all >= detail::shared_payload_bytes_min)) {
+        rare_ = std::make_unique<rare>(encoded.take_shared(), nullptr);
+    } else if (!pieces.empty() && all >= detail::shared_payload_bytes_min) {
         auto segment = std::make_shared<detail::shared_payload>(all);
         join(encoded.bytes().data(), pieces, all, segment->data());
         rare_ = std::make_unique<rare>(std::move(segment), nullptr);
@@ -138,12 +152,13 @@ void payload::take_large(detail::task_encoder& encoded) {
         assign(encoded.bytes());
     } else {
         heap_ = encoded.take_heap();
-        if (!heap_) {
+        auto shared = encoded.take_shared();
+        if (!heap_ && !shared) {
             heap_ = std::make_unique_for_overwrite<std::byte[]>(written);
             std::memcpy(heap_.get(), encoded.bytes().data(), written);
         }
         if (!pieces.empty()) {
-            rare_ = std::make_unique<rare>(nullptr, nullptr);
+            rare_ = std::make_unique<rare>(std::move(shared), nullptr);
             rare_->pieces = std::move(pieces);
         }
     }
@@ -152,7 +167,7 @@ void payload::take_large(detail::task_encoder& encoded) {
 
 void payload::copy_to(std::byte* target) const noexcept {
     if (rare_ && !rare_->pieces.empty()) {
-        join(heap_.get(), rare_->pieces, bytes_, target);
+        join(rare_->shared ? rare_->shared->data() : heap_.get(), rare_->pieces, bytes_, target);
     } else if (bytes_ != 0) {
         std::memcpy(target, bytes().data(), bytes_);
     }

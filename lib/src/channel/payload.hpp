@@ -18,24 +18,31 @@
 
 namespace bulkhead::detail {
 
-/// A memfd of its own for a payload too large for an arena: written in place by one process, mapped
-/// by the other.
+/// A memfd of its own for a large payload: written in place by the process that made it, read by the other.
 class shared_payload {
 public:
-    /// Throws bulkhead::error.
-    explicit shared_payload(std::size_t bytes);
-    /// One that a peer sent; it must be sealed memory of at least `bytes`, else codec_error.
+    /// `id`: of one that is used again (channel::segment_store). Throws bulkhead::error.
+    explicit shared_payload(std::size_t bytes, std::uint64_t id = 0);
+    /// One that a peer sent, to be read; it must be sealed memory of at least `bytes`, else codec_error.
     shared_payload(os::unique_fd fd, std::size_t bytes);
 
-    [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-    [[nodiscard]] std::byte* data() const noexcept { return memory_.data(); }
-    [[nodiscard]] std::size_t capacity() const noexcept { return memory_.size(); }
+    [[nodiscard]] int fd() const noexcept { return memory_.fd.get(); }
+    [[nodiscard]] std::byte* data() const noexcept { return memory_.memory.data(); }
+    [[nodiscard]] std::size_t capacity() const noexcept { return memory_.memory.size(); }
+    [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
     /// The mapping stays; a process that keeps many results must not run out of descriptors.
-    void close_fd() noexcept { fd_.reset(); }
+    void close_fd() noexcept { memory_.fd.reset(); }
+
+    /// A worker may read it from now on, until it is known to be done with it. Under the pool's lock.
+    void lend() noexcept { lent_ = true; }
+    void returned() noexcept { lent_ = false; }
+    /// For its last owner.
+    [[nodiscard]] bool is_lent() const noexcept { return lent_; }
 
 private:
-    os::unique_fd fd_;
-    os::mapping memory_;
+    os::own_memory memory_;
+    std::uint64_t id_ = 0;
+    bool lent_ = false;
 };
 
 /// Payloads from this size on get a shared_payload at once.
@@ -90,7 +97,8 @@ public:
     /// Nothing where a container was kept, or arrives.
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
         if (rare_) {
-            return rare_->shared ? std::span<const std::byte>(rare_->shared->data(), bytes_)
+            const auto* in = shared();
+            return in != nullptr ? std::span<const std::byte>(in->data(), bytes_)
                                  : std::span<const std::byte>();
         }
         return {bytes_ > sizeof inline_ ? heap_.get()
@@ -99,8 +107,9 @@ public:
     }
     /// size() bytes of a message, of whatever kind.
     void copy_to(std::byte* target) const noexcept;
-    [[nodiscard]] std::shared_ptr<detail::shared_payload> shared() const noexcept {
-        return rare_ ? rare_->shared : nullptr;
+    /// All of it lies there; null: it does not.
+    [[nodiscard]] detail::shared_payload* shared() const noexcept {
+        return rare_ && rare_->pieces.empty() ? rare_->shared.get() : nullptr;
     }
     /// null: it is bytes.
     [[nodiscard]] detail::arriving_value* arriving() const noexcept {
@@ -116,14 +125,14 @@ public:
 private:
     void take_large(detail::task_encoder& encoded);
 
-    /// One of the three.
+    /// One of the three, or pieces between what lies in `shared`.
     struct rare {
         rare(std::shared_ptr<detail::shared_payload> memory,
              std::unique_ptr<detail::arriving_value> arrives) noexcept
             : shared(std::move(memory)), value(std::move(arrives)) {}
         std::shared_ptr<detail::shared_payload> shared;
         std::unique_ptr<detail::arriving_value> value;
-        std::vector<detail::bulk_piece> pieces;  // between what was written, on the heap
+        std::vector<detail::bulk_piece> pieces;  // between what was written, here or on the heap
     };
 
     [[nodiscard]] std::byte* inside() noexcept {

@@ -124,8 +124,16 @@ std::span<const std::byte> worker_port::arguments() {
         case place::segment:
             while (auto got = os::receive_fd(lifeline_.get())) {
                 if (got->tag != task.offset) continue;  // of a task that was taken back
-                arguments_segment_ =
-                    std::make_shared<detail::shared_payload>(std::move(got->fd), bytes);
+                segment_note note{};
+                std::memcpy(&note, task.payload, sizeof note);
+                arguments_segment_ = known_segments_.find(note.id);
+                if (!arguments_segment_) {
+                    const auto all = note.id == 0 ? bytes : static_cast<std::size_t>(note.bytes);
+                    arguments_segment_ =
+                        std::make_shared<detail::shared_payload>(std::move(got->fd), all);
+                    arguments_segment_->close_fd();
+                    if (note.id != 0) known_segments_.keep(note.id, arguments_segment_);
+                }
                 return {arguments_segment_->data(), bytes};
             }
             break;

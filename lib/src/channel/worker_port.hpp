@@ -3,6 +3,7 @@
 
 #include "channel/arena.hpp"
 #include "channel/control.hpp"
+#include "channel/known_segments.hpp"
 #include "channel/payload.hpp"
 #include "os/fd.hpp"
 #include "os/memfd.hpp"
@@ -38,6 +39,7 @@ public:
     [[nodiscard]] const task_envelope* next_task(idle_work* idle = nullptr);
     /// Its arguments, in place, valid until finish().
     [[nodiscard]] std::span<const std::byte> arguments();
+    [[nodiscard]] known_segments& segments() noexcept { return known_segments_; }
     [[nodiscard]] std::uint64_t ticket() const noexcept { return ticket_; }
 
     void enter(task_phase phase) noexcept;
@@ -115,6 +117,7 @@ private:
     arena result_arena_{arena_bytes};
     std::vector<lent> lent_;
     std::optional<std::size_t> chunk_offset_;
+    known_segments known_segments_;
     std::shared_ptr<detail::shared_payload> arguments_segment_;
     std::uint64_t task_started_ns_ = 0;
     std::atomic<std::uint64_t> reporting_ticket_{0};  // ticket_, for any thread

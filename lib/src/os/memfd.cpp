@@ -22,27 +22,61 @@ mapping::~mapping() {
     if (address_ != nullptr) ::munmap(address_, bytes_);
 }
 
-unique_fd make_memfd(const char* what, std::size_t bytes) {
-    const auto refuse = [&](const std::string& why) {
-        throw error(std::string("bulkhead: cannot make shared memory of ") + std::to_string(bytes) +
-                    " bytes for " + what + ": " + why);
-    };
-    if (exceeds_file_limit(bytes)) refuse("the limit of file sizes (ulimit -f) is less");
+namespace {
+
+[[noreturn]] void refuse(const char* what, std::size_t bytes, const std::string& why) {
+    throw error(std::string("bulkhead: cannot make shared memory of ") + std::to_string(bytes) +
+                " bytes for " + what + ": " + why);
+}
+
+unique_fd make_unsealed(const char* what, std::size_t bytes) {
+    if (exceeds_file_limit(bytes)) {
+        refuse(what, bytes, "the limit of file sizes (ulimit -f) is less");
+    }
     unique_fd fd(::memfd_create(what, MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0 ||
-        ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-        refuse(errno_text(errno));
+    if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
+        refuse(what, bytes, errno_text(errno));
     }
     return above_stdio(std::move(fd));
 }
 
-mapping map_shared(int fd, std::size_t bytes, const char* what) {
-    void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+mapping map(int fd, std::size_t bytes, int protection, const char* what) {
+    void* address = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
     if (address == MAP_FAILED) {
         throw error(std::string("bulkhead: cannot map ") + std::to_string(bytes) +
                     " bytes of shared memory for " + what + ": " + errno_text(errno));
     }
     return {address, bytes};
+}
+
+constexpr int size_seals = F_SEAL_SHRINK | F_SEAL_GROW;
+
+}  // namespace
+
+unique_fd make_memfd(const char* what, std::size_t bytes) {
+    auto fd = make_unsealed(what, bytes);
+    if (::fcntl(fd.get(), F_ADD_SEALS, size_seals | F_SEAL_SEAL) != 0) {
+        refuse(what, bytes, errno_text(errno));
+    }
+    return fd;
+}
+
+mapping map_shared(int fd, std::size_t bytes, const char* what) {
+    return map(fd, bytes, PROT_READ | PROT_WRITE, what);
+}
+
+own_memory make_own_memory(const char* what, std::size_t bytes) {
+    auto fd = make_unsealed(what, bytes);
+    auto memory = map_shared(fd.get(), bytes, what);
+    if (::fcntl(fd.get(), F_ADD_SEALS, size_seals | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0 &&
+        ::fcntl(fd.get(), F_ADD_SEALS, size_seals | F_SEAL_SEAL) != 0) {
+        refuse(what, bytes, errno_text(errno));
+    }
+    return {std::move(fd), std::move(memory)};
+}
+
+mapping map_to_read(int fd, std::size_t bytes, const char* what) {
+    return map(fd, bytes, PROT_READ, what);
 }
 
 bool is_sealed_memory(int fd, std::size_t bytes) noexcept {

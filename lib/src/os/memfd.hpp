@@ -33,6 +33,15 @@ private:
 /// Maps `bytes` of it shared, for reading and writing. Throws bulkhead::error naming `what`.
 [[nodiscard]] mapping map_shared(int fd, std::size_t bytes, const char* what);
 
+/// The same, but whoever gets the descriptor can only read (F_SEAL_FUTURE_WRITE; Linux 5.1).
+struct own_memory {
+    unique_fd fd;
+    mapping memory;
+};
+[[nodiscard]] own_memory make_own_memory(const char* what, std::size_t bytes);
+/// Maps `bytes` of what a peer made, for reading. Throws bulkhead::error naming `what`.
+[[nodiscard]] mapping map_to_read(int fd, std::size_t bytes, const char* what);
+
 /// True when `fd` is sealed memory of at least `bytes`: what is believed of one that a peer sent.
 [[nodiscard]] bool is_sealed_memory(int fd, std::size_t bytes) noexcept;
 

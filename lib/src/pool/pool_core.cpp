@@ -395,6 +395,8 @@ state_ptr submit_encoded(pool_core& core, const submission& what, const task_opt
     return core.submit(what, options, arguments, full);
 }
 
+encoder_memory* argument_memory(pool_core& core) noexcept { return core.argument_memory(); }
+
 void watch_idle(pool_core& core, std::shared_ptr<idle_watch> watch) {
     core.watch_idle(std::move(watch));
 }

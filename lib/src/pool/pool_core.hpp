@@ -8,6 +8,7 @@
 #pragma once
 
 #include "channel/compartment.hpp"
+#include "channel/segment_store.hpp"
 #include "fsm/scheduler.hpp"
 #include "os/spawn.hpp"
 #include "pool/fork_guard.hpp"
@@ -47,6 +48,8 @@ public:
 
     state_ptr submit(const submission& what, const task_options& options, task_encoder& arguments,
                      when_full full);
+    /// Of its own for the encoders of large arguments.
+    [[nodiscard]] encoder_memory* argument_memory() const noexcept { return segments_.get(); }
     [[nodiscard]] bool is_running(const remote_task& task) const;
     bool cancel(remote_task& task);
     /// cancel() without the wait. Whether the task is cancelled, or its worker being killed for it.
@@ -364,6 +367,7 @@ private:
 
     std::atomic<std::size_t> handed_{0};   // scheduler_.handed(), for the loop to look at
     std::atomic<std::size_t> watched_{0};  // compartments that callers look at in its place
+    std::shared_ptr<channel::segment_store> segments_ = std::make_shared<channel::segment_store>();
     std::shared_ptr<const os::memory_cgroup> cgroup_;  // null: none
     output_relay relay_;                               // its threads look at what is above
     std::thread loop_;

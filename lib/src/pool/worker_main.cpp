@@ -132,17 +132,26 @@ private:
 /// Mappings of what the last tasks were handed.
 class unmapping final : public channel::idle_work {
 public:
-    unmapping() { objects_.enable(); }
-    [[nodiscard]] bool pending() const override { return objects_.any(); }
-    void run() override { objects_.drop(); }
+    explicit unmapping(channel::known_segments& segments) : segments_(segments) {
+        objects_.enable();
+    }
+    [[nodiscard]] bool pending() const override { return objects_.any() || segments_.any(); }
+    void run() override {
+        objects_.drop();
+        segments_.drop();
+    }
     [[nodiscard]] std::chrono::milliseconds after() const override {
         return std::chrono::duration_cast<std::chrono::milliseconds>(
             ring::recent_objects::keep_for);
     }
-    void age() { objects_.age(); }
+    void age() {
+        objects_.age();
+        segments_.age();
+    }
 
 private:
     ring::recent_objects& objects_ = ring::recent_objects::of_this_process();
+    channel::known_segments& segments_;
 };
 
 class worker final : public task_context, public progress_sink {
@@ -418,7 +427,7 @@ void serve(const std::vector<int>& fds) {
     set_process_sink(&self);
     os::report_crashes_to(port.crash());
     if (port.memory_max_bytes() != 0) os::limit_own_memory(port.memory_max_bytes());
-    unmapping mappings;
+    unmapping mappings(port.segments());
     while (const task_envelope* task = port.next_task(&mappings)) {
         mappings.age();
         self.run(*task);

@@ -302,7 +302,7 @@ private:
 
     void send(batch& of) {
         try {
-            task_encoder arguments;
+            task_encoder arguments(argument_memory(*core_));
             Call::encode_function(arguments, function_);
             of.items.write(arguments, of.first);
             if constexpr (!is_flat) {

@@ -21,6 +21,9 @@ class pool_core;
                                        const task_options& options, task_encoder& arguments,
                                        when_full full);
 
+/// For the encoder of the arguments of tasks of this pool, which is not to outlive it; null: it has none.
+[[nodiscard]] encoder_memory* argument_memory(pool_core& core) noexcept;
+
 /// Tells `watch` once no task is left: at once, in this thread, if there is none.
 void watch_idle(pool_core& core, std::shared_ptr<idle_watch> watch);
 /// It will not be told from now on, unless it is being told.

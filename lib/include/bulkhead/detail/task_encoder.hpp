@@ -27,9 +27,11 @@ struct bulk_piece {
 /// Where an encoder puts what is large, so that it need not be copied there afterwards.
 class encoder_memory {
 public:
-    /// null: none is left.
-    [[nodiscard]] virtual std::byte* allocate(std::size_t bytes) = 0;
-    virtual void release(std::byte* block) noexcept = 0;
+    /// A block of it; null: none is left.
+    [[nodiscard]] virtual std::byte* allocate(std::size_t) { return nullptr; }
+    virtual void release(std::byte*) noexcept {}
+    /// Memory that can be sent; null: none is left.
+    [[nodiscard]] virtual std::shared_ptr<shared_payload> segment(std::size_t) { return nullptr; }
 
 protected:
     encoder_memory() = default;
@@ -71,6 +73,8 @@ public:
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {begin_, size()}; }
     /// Set when the bytes lie in shared memory of their own.
     [[nodiscard]] const std::shared_ptr<shared_payload>& shared() const noexcept { return shared_; }
+    /// Gives it away, and forgets what was written.
+    [[nodiscard]] std::shared_ptr<shared_payload> take_shared() noexcept;
     [[nodiscard]] std::vector<std::shared_ptr<const void>>& kept() noexcept { return kept_; }
 
     /// Set when they lie on the heap: gives them away, and forgets them.
