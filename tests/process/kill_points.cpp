@@ -87,15 +87,18 @@ BOOST_DATA_TEST_CASE(a_worker_killed_at_any_step_costs_at_most_the_task_that_it_
 BOOST_DATA_TEST_CASE(with_a_retry_a_worker_killed_at_any_step_costs_nothing,
                      data::make(bulkhead::os::worker_kill_points), point) {
     const auto log = file("log");
-    std::ofstream(log).close();
     const ordered_death death(*this, point, 1);
     process_pool pool(1);
-    const auto counts = do_mixed_work(pool, log, work_for(point, 1));
-    BOOST_TEST(death.has_come());
-    BOOST_TEST(counts.wrong == 0);
-    BOOST_TEST(counts.miscounted == 0);
-    BOOST_TEST(counts.crashed == counts.items_crashed);  // which cannot be retried
-    BOOST_TEST(counts.crashed <= (costs_no_task(point) ? 0 : 1));
+    // Mostly once. How many tasks wait behind another goes by measured times, so a slow machine's worker may find
+    // none of them taken back.
+    do {
+        std::ofstream(log).close();
+        const auto counts = do_mixed_work(pool, log, work_for(point, 1));
+        BOOST_TEST(counts.wrong == 0);
+        BOOST_TEST(counts.miscounted == 0);
+        BOOST_TEST(counts.crashed == counts.items_crashed);  // which cannot be retried
+        BOOST_TEST(counts.crashed <= (costs_no_task(point) ? 0 : 1));
+    } while (!death.has_come());
     pool.join();
     check_balance(pool.stats());
 }

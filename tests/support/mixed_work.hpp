@@ -87,12 +87,7 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
         }
     };
 
-    for (int i = 0; i != 10; ++i, ++number) {
-        auto f = pool.submit(as, logged_square, log, number);
-        end(number, [&] { return f.get() == number * number; });
-    }
-    // Quick ones, after which a caller waits for the next one itself; that takes so long that it sleeps.
-    for (int i = 0; i != 6; ++i, ++number) {
+    const auto do_quick_ones = [&] {
         for (int quick = 0; quick != 12; ++quick) {
             try {
                 if (pool.submit(as, square, quick).get() != quick * quick) ++counts.wrong;
@@ -100,6 +95,15 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
                 ++counts.crashed;
             }
         }
+    };
+
+    for (int i = 0; i != 10; ++i, ++number) {
+        auto f = pool.submit(as, logged_square, log, number);
+        end(number, [&] { return f.get() == number * number; });
+    }
+    // Quick ones, after which a caller waits for the next one itself; that takes so long that it sleeps.
+    for (int i = 0; i != 6; ++i, ++number) {
+        do_quick_ones();
         auto f = pool.submit(as, logged_nap, log, number);
         end(number, [&] { return f.get() == number * number; });
     }
@@ -128,7 +132,22 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
     for (auto& [task, f] : behind) {
         end(task, [&, task = task, &f = f] { return f.get() == task * task; });
     }
-    // A worker that has nothing looks at what was taken back from it.
+    // After quick tasks one is put behind another. Taken back with nothing behind it, it is what the worker finds,
+    // which then has nothing, or else the next task in its place.
+    do_quick_ones();
+    {
+        const int first = number++;
+        const int second = number++;
+        fs::path taken_back = log;
+        taken_back += ".taken_back";
+        fs::remove(taken_back);
+        auto long_one = pool.submit(as, logged_pause, log, first, taken_back);
+        auto waiting = pool.submit(as, logged_square, log, second);
+        (void)waiting.cancel();
+        announce(taken_back);
+        end(first, [&] { return long_one.get() == first * first; });
+        end(second, [&] { return waiting.get() == second * second; });
+    }
     {
         const int last = number++;
         auto f = pool.submit(as, logged_square, log, last);
