@@ -25,12 +25,17 @@ int square_slowly(int x) {
     return x * x;
 }
 int square(int x) { return x * x; }
+std::string large_text(char letter) { return std::string(std::size_t{2} << 20, letter); }
+bool is_the_parents(const std::string& text) { return text == large_text('p'); }
+void hold(bulkhead::event until) { until.wait(); }
 
 template <class Pool>
 int child(Pool& pool, bulkhead::future<int>& pending, bulkhead::future<int>& done) {
+    const auto text = large_text('c');
     const std::vector<std::pair<const char*, std::function<void()>>> attempts = {
         {"submit", [&] { (void)pool.submit(square, 1); }},
         {"try_submit", [&] { (void)pool.try_submit(square, 1); }},
+        {"submit much", [&] { (void)pool.submit(is_the_parents, text); }},
         {"get", [&] { (void)pending.wait_for(1h); }},
         {"wait", [&] { pending.wait(); }},
         {"cancel", [&] { (void)pending.cancel(); }},
@@ -81,20 +86,34 @@ int run() {
     Pool pool(2);
     auto done = pool.submit(square, 7);
     done.wait();
+    const auto text = large_text('p');
+    (void)pool.submit(is_the_parents, text).get();  // its memory waits to be used again
+    int begun[2];
+    if (::pipe(begun) != 0) return 1;
+    bulkhead::event over;
+    auto first = pool.submit(hold, over);
+    auto second = pool.submit(hold, over);
     auto pending = pool.submit(square_slowly, 7);
     const pid_t fork = ::fork();
     if (fork == 0) {
         ::alarm(60);
+        char byte = 0;
+        if (::read(begun[0], &byte, 1) != 1) ::_exit(1);
         const int wrong = child(pool, pending, done);
         // What only the stacks of the parent's other threads know of is a leak to AddressSanitizer.
         if (test::sanitized) ::_exit(wrong);
         std::exit(wrong);  // destroys what is static
     }
+    auto large = pool.submit(is_the_parents, text);  // and is, while the child tries
+    if (::write(begun[1], "x", 1) != 1) return 1;
     int status = 0;
     ::waitpid(fork, &status, 0);
+    over.set();
+    const bool whole = large.get();
+    if (!whole) std::cerr << "the child has overwritten arguments\n";
     if (status != 0) std::cerr << "the child ended by " << status << '\n';
     std::cout << pending.get() << ' ' << pool.submit(square, 7).get();
-    return status == 0 ? 0 : 1;
+    return status == 0 && whole ? 0 : 1;
 }
 
 /// A task of a thread_pool forks, and child and parent both come to its end.

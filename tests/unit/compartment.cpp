@@ -299,6 +299,48 @@ BOOST_AUTO_TEST_CASE(a_result_on_its_way_keeps_its_ticket_whatever_the_worker_wr
     BOOST_TEST(both.post() == ticket + 1);
 }
 
+BOOST_AUTO_TEST_CASE(segments_of_tasks_that_were_taken_back_do_not_keep_others_out) {
+    pair both;
+    const auto segment = [](std::size_t bytes, char letter) {
+        auto memory =
+            std::make_shared<bulkhead::detail::shared_payload>(arena_payload_bytes_max + 1);
+        std::memset(memory->data(), letter, 100);
+        return bulkhead::channel::payload(std::move(memory), bytes);
+    };
+    const auto largest = segment(arena_payload_bytes_max + 1, 'l');
+    const auto smaller = segment(100'000, 's');
+    task_envelope envelope{};
+    for (int round = 0; round != 3; ++round) {
+        // Until the worker's socket is full of them.
+        int taken_back = 0;
+        while (both.parent.place_arguments(largest, envelope)) {
+            const auto ticket = both.parent.post(envelope);
+            BOOST_REQUIRE(ticket != 0U);
+            BOOST_REQUIRE((both.parent.withdraw(ticket) == withdrawal::withdrawn));
+            both.parent.release_arguments(envelope);
+            BOOST_REQUIRE(++taken_back < 100'000);
+        }
+        BOOST_TEST(taken_back > 0);
+        BOOST_REQUIRE(both.parent.place_arguments(smaller, envelope));
+        BOOST_TEST(envelope.where == static_cast<std::uint32_t>(place::arena));
+        both.parent.release_arguments(envelope);
+
+        std::string received;
+        std::thread worker([&] {  // without checks, which are for one thread
+            if (both.worker->next_task() == nullptr) return;
+            received.assign(reinterpret_cast<const char*>(both.worker->arguments().data()), 100);
+        });
+        while (!both.parent.place_arguments(largest, envelope)) std::this_thread::yield();
+        const auto ticket = both.parent.post(envelope);
+        BOOST_TEST(ticket != 0U);
+        worker.join();
+        BOOST_TEST(received == std::string(100, 'l'));
+        both.placed[ticket] = envelope;
+        both.answer();
+        BOOST_TEST(both.collect().first == ticket);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_large_value_is_built_as_it_arrives_and_kept_as_bytes_where_its_count_lies) {
     struct odd {  // no piece is a whole number of these
         std::uint32_t words[3];

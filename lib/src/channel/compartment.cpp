@@ -92,35 +92,47 @@ bool compartment::place_arguments(const payload& arguments, task_envelope& envel
         arguments.copy_to(envelope.payload);
         return true;
     }
-    if (!arguments.shared() && bytes <= arena_payload_bytes_max) {
-        if (const auto offset = arguments_.allocate(bytes)) {
-            envelope.where = static_cast<std::uint32_t>(place::arena);
-            envelope.offset = *offset;
-            arguments.copy_to(task_arena() + *offset);
-            return true;
-        }
-        return false;  // until results come back and free some
-    }
-    envelope.where = static_cast<std::uint32_t>(place::segment);
-    envelope.offset = ++segments_sent_;
+    const bool fits = bytes <= arena_payload_bytes_max;
+    if ((arguments.shared() != nullptr || !fits) && send_segment(arguments, envelope)) return true;
+    if (!fits) return false;
+    const auto offset = arguments_.allocate(bytes);
+    if (!offset) return false;  // until results come back and free some
+    envelope.where = static_cast<std::uint32_t>(place::arena);
+    envelope.offset = *offset;
+    arguments.copy_to(task_arena() + *offset);
+    return true;
+}
+
+bool compartment::send_segment(const payload& arguments, task_envelope& envelope) {
     std::optional<detail::shared_payload> made;
     detail::shared_payload* segment = arguments.shared();
     if (segment == nullptr) {
-        segment = &made.emplace(bytes);
+        segment = &made.emplace(arguments.size());
         arguments.copy_to(segment->data());
     }
-    segment->lend();
+    if (os::send_fd(lifeline_.get(), segment->fd(), segments_sent_ + 1, false) ==
+        os::send_result::full) {
+        if (segments_placed_ == 0) {  // of tasks that were taken back
+            control_->stale_segments.store(segments_sent_, std::memory_order_release);
+            os::ring(bell_.get());
+        }
+        return false;
+    }
+    // `gone` is no matter: the worker is dying, and the task will come back with the rest.
+    ++segments_placed_;
+    if (segment->id() != 0) segment->lend();
+    envelope.where = static_cast<std::uint32_t>(place::segment);
+    envelope.offset = ++segments_sent_;
     const segment_note note{segment->id(), segment->capacity()};
     std::memcpy(envelope.payload, &note, sizeof note);
-    // `gone`: the worker is dying; the task will come back with the rest.
-    return os::send_fd(lifeline_.get(), segment->fd(), envelope.offset, false) !=
-           os::send_result::full;
+    return true;
 }
 
 void compartment::release_arguments(const task_envelope& envelope) noexcept {
     if (envelope.where == static_cast<std::uint32_t>(place::arena)) {
         arguments_.release(static_cast<std::size_t>(envelope.offset));
     }
+    if (envelope.where == static_cast<std::uint32_t>(place::segment)) --segments_placed_;
 }
 
 std::uint64_t compartment::post(const task_envelope& envelope) noexcept {

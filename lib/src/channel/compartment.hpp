@@ -167,6 +167,8 @@ private:
     /// null: it is not to be built, or cannot be.
     [[nodiscard]] std::unique_ptr<detail::arriving_value> arriving(
         const result_envelope& envelope, detail::arriving_maker make_arriving) const;
+    /// False when the worker's socket is full.
+    [[nodiscard]] bool send_segment(const payload& arguments, task_envelope& envelope);
     [[nodiscard]] std::byte* task_arena() const noexcept;
     [[nodiscard]] std::byte* result_arena() const noexcept;
     void wake_worker() noexcept;
@@ -183,6 +185,7 @@ private:
     std::uint64_t next_ = 1;  // the ticket of the next task
     std::uint64_t woken_for_ = 0;
     std::uint64_t segments_sent_ = 0;
+    std::size_t segments_placed_ = 0;  // of tasks that are at the worker
     arena arguments_{arena_bytes};
 
     std::mutex collecting_;

@@ -98,6 +98,7 @@ struct control_block {
     std::uint64_t output_by_task;               // parent, before the start; 1: see worker_main.cpp
     std::atomic<std::uint64_t> stop_ticket;     // parent: this task is asked to stop
     std::atomic<std::uint64_t> abandon_ticket;  // parent: this chunk may end after its item
+    std::atomic<std::uint64_t> stale_segments;  // parent: those sent up to this one are of no task
 
     // Going to sleep: store `asleep`, fence, look at the next slot once more. Sending: store the
     // slot's state, fence, exchange `asleep`; ring if it was set. One of the two sees the other (both

@@ -80,7 +80,7 @@ public:
         if (bytes_ != 0) std::memcpy(target, bytes.data(), bytes_);
     }
 
-    /// The same, of what was encoded without an encoder_memory; what is large is taken over. Throws
+    /// The same, of what was encoded without blocks of an encoder_memory; what is large is taken over. Throws
     /// bulkhead::error.
     void take(detail::task_encoder& encoded) {
         if (encoded.is_small()) {

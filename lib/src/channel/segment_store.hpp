@@ -2,10 +2,10 @@
 //
 // A segment goes to whoever encodes arguments, with them to the task, and for reading to the task's worker; it comes
 // back when its last owner lets go of it. Invariants:
-//  1. Only this process can write to it (os::make_own_memory). So a worker that goes wild spoils no arguments that
-//     may be needed for another run.
-//  2. Nothing is written to it while a worker may be reading it: a segment that is lent and was not returned, as of a
-//     task that was cancelled at a worker, goes back to the system instead.
+//  1. Only this process can write to it (os::make_own_memory), and its forks, which get none from here. So a worker
+//     that goes wild spoils no arguments that may be needed for another run.
+//  2. Nothing is written to it while a worker may be reading it: one that is lent is returned when its task is at no
+//     worker any more (pool_core::unpost), and else goes back to the system.
 //  3. A segment is with one owner or in one place here, and there are as many places as segments. So what comes
 //     back finds a free one, and no lock is needed, which a fork could find locked for ever.
 #pragma once
@@ -26,7 +26,8 @@ namespace bulkhead::channel {
 class segment_store final : public detail::encoder_memory,
                             public std::enable_shared_from_this<segment_store> {
 public:
-    /// Tasks that have one at a time; the others' arguments wait on the heap. What they touched stays allocated.
+    /// Tasks and their encoders that have one at a time; the others' arguments wait on the heap. What they touched
+    /// stays allocated.
     static constexpr std::size_t segments_max = 4;
     /// Each: address space, until it is touched.
     static constexpr std::size_t segment_bytes = detail::shared_payload_bytes_min;

@@ -74,6 +74,7 @@ const task_envelope* worker_port::next_task(idle_work* idle) {
     os::spinner spinner(spin_before_sleep);
     // False when nothing will ever come.
     const auto rest = [&] {
+        drop_stale_segments();
         const bool has_work = idle != nullptr && idle->pending();
         const woken by = sleep(has_work ? std::optional(idle->after()) : std::nullopt);
         if (by == woken::by_time) idle->run();
@@ -113,6 +114,16 @@ const task_envelope* worker_port::next_task(idle_work* idle) {
     }
 }
 
+void worker_port::drop_stale_segments() noexcept {
+    const auto stale = control_->stale_segments.load(std::memory_order_acquire);
+    if (stale == stale_dropped_) return;
+    while (const auto tag = os::next_tag(lifeline_.get())) {
+        if (*tag > stale) break;
+        (void)os::receive_fd(lifeline_.get());
+    }
+    stale_dropped_ = stale;
+}
+
 std::span<const std::byte> worker_port::arguments() {
     const task_envelope& task = current().task;
     const auto bytes = static_cast<std::size_t>(task.bytes);
@@ -128,6 +139,11 @@ std::span<const std::byte> worker_port::arguments() {
                 std::memcpy(&note, task.payload, sizeof note);
                 arguments_segment_ = known_segments_.find(note.id);
                 if (!arguments_segment_) {
+                    if (!got->fd) {
+                        throw error(
+                            "bulkhead: this worker has no descriptor free to receive a task's "
+                            "large arguments");
+                    }
                     const auto all = note.id == 0 ? bytes : static_cast<std::size_t>(note.bytes);
                     arguments_segment_ =
                         std::make_shared<detail::shared_payload>(std::move(got->fd), all);

@@ -97,6 +97,7 @@ private:
         return memory_.data() + control_bytes + arena_bytes;
     }
     void sweep_taken();
+    void drop_stale_segments() noexcept;
     [[nodiscard]] bool lend(result_envelope& result, std::span<const std::byte> bytes);
     void publish(const result_envelope& result) noexcept;
     enum class woken : std::uint8_t { by_parent, by_its_end, by_time };
@@ -118,6 +119,7 @@ private:
     std::vector<lent> lent_;
     std::optional<std::size_t> chunk_offset_;
     known_segments known_segments_;
+    std::uint64_t stale_dropped_ = 0;  // of control_block::stale_segments
     std::shared_ptr<detail::shared_payload> arguments_segment_;
     std::uint64_t task_started_ns_ = 0;
     std::atomic<std::uint64_t> reporting_ticket_{0};  // ticket_, for any thread

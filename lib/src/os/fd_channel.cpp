@@ -47,6 +47,15 @@ send_result send_fd(int socket, int fd, std::uint64_t tag, bool block) noexcept 
     }
 }
 
+std::optional<std::uint64_t> next_tag(int socket) noexcept {
+    std::uint64_t tag = 0;
+    while (true) {
+        const auto bytes = ::recv(socket, &tag, sizeof tag, MSG_DONTWAIT | MSG_PEEK);
+        if (bytes == sizeof tag) return tag;
+        if (bytes >= 0 || errno != EINTR) return std::nullopt;
+    }
+}
+
 std::optional<received_fd> receive_fd(int socket) noexcept {
     for (int i = 0; i != strange_messages_max; ++i) {
         received_fd got;

@@ -23,6 +23,8 @@ struct received_fd {
     unique_fd fd;
     std::uint64_t tag = 0;
 };
+/// The next one's tag, if one has arrived; it stays there.
+[[nodiscard]] std::optional<std::uint64_t> next_tag(int socket) noexcept;
 /// The next one that has arrived, if any; never waits. Without a descriptor when this process had
 /// none free. Messages of another form are dropped.
 [[nodiscard]] std::optional<received_fd> receive_fd(int socket) noexcept;

@@ -33,7 +33,7 @@ private:
 /// Maps `bytes` of it shared, for reading and writing. Throws bulkhead::error naming `what`.
 [[nodiscard]] mapping map_shared(int fd, std::size_t bytes, const char* what);
 
-/// The same, but whoever gets the descriptor can only read (F_SEAL_FUTURE_WRITE; Linux 5.1).
+/// What the two make, but whoever gets the descriptor can only read (F_SEAL_FUTURE_WRITE; Linux 5.1).
 struct own_memory {
     unique_fd fd;
     mapping memory;

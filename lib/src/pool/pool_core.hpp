@@ -48,8 +48,10 @@ public:
 
     state_ptr submit(const submission& what, const task_options& options, task_encoder& arguments,
                      when_full full);
-    /// Of its own for the encoders of large arguments.
-    [[nodiscard]] encoder_memory* argument_memory() const noexcept { return segments_.get(); }
+    /// For the encoders of large arguments; none in a fork, which would write to what is the parent's too.
+    [[nodiscard]] encoder_memory* argument_memory() const noexcept {
+        return in_a_fork() ? nullptr : segments_.get();
+    }
     [[nodiscard]] bool is_running(const remote_task& task) const;
     bool cancel(remote_task& task);
     /// cancel() without the wait. Whether the task is cancelled, or its worker being killed for it.
@@ -186,7 +188,8 @@ private:
     // ---- pool_dispatch.cpp: tasks to and from workers, under the lock
     void dispatch();
     [[nodiscard]] bool post(remote_task& task, worker_index worker);
-    /// The task is at its worker no longer: frees what its arguments took.
+    /// The task is at its worker no longer, which has given its result, has not begun it, or is dead: frees what its
+    /// arguments took.
     void unpost(remote_task& task);
     /// Takes back the newest tasks that `worker` has not begun; they wait again.
     void take_back(worker_index worker, std::size_t count_max);

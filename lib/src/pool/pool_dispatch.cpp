@@ -95,6 +95,7 @@ void pool_core::unpost(remote_task& task) {
     placed.where = task.placed_where;
     placed.offset = task.placed_offset;
     seats_[task.worker]->box->release_arguments(placed);
+    if (auto* lent = task.bytes.shared()) lent->returned();
     task.ticket = 0;
 }
 

@@ -144,7 +144,6 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
     at.box->release_result(result.ticket, envelope);
     if (task->doomed != doom::none) return;  // decided already; its worker's end settles it
     at.box->settled(result.ticket);
-    if (auto* lent = task->bytes.shared()) lent->returned();  // it is done with the arguments
     if (envelope.reported != 0) note_progress(*task);
     unpost(*task);
     scheduler_.finished(*task, envelope.run_ns);
