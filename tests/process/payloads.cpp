@@ -241,17 +241,23 @@ BOOST_AUTO_TEST_CASE(arguments_for_another_run_cannot_be_spoilt_by_the_worker_th
 }
 
 BOOST_AUTO_TEST_CASE(large_arguments_of_many_cancelled_tasks_do_not_keep_others_out) {
-    process_pool pool(1);
-    for (int i = 0; i != 20; ++i) (void)pool.submit(square, i).get();  // quick ones
     const auto length = [](const std::string& text) { return text.size(); };
-    const auto may_end = file("may end");
-    auto long_one = pool.submit([](const std::string& path) { await(path); }, may_end.string());
     const std::string large(std::size_t{1} << 20, 'x');
-    for (int i = 0; i != 400; ++i) BOOST_TEST(pool.submit(length, large).cancel());
-    announce(may_end);
-    long_one.get();
-    BOOST_TEST(pool.submit(length, large).get() == large.size());
-    BOOST_TEST(pool.submit(length, std::string(30 << 20, 'y')).get() == std::size_t{30} << 20);
+    const std::string largest(std::size_t{30} << 20, 'y');
+    const bulkhead::worker_initializer with_large{[](const std::string&) {}, largest};
+    for (const bool initialised : {false, true}) {
+        process_pool pool(
+            {.workers = 1,
+             .initializer = initialised ? with_large : bulkhead::worker_initializer()});
+        for (int i = 0; i != 20; ++i) (void)pool.submit(square, i).get();  // quick ones
+        const auto may_end = file(initialised ? "may end" : "may end too");
+        auto long_one = pool.submit([](const std::string& path) { await(path); }, may_end.string());
+        for (int i = 0; i != 400; ++i) BOOST_TEST(pool.submit(length, large).cancel());
+        announce(may_end);
+        long_one.get();
+        BOOST_TEST(pool.submit(length, large).get() == large.size());
+        BOOST_TEST(pool.submit(length, largest).get() == largest.size());
+    }
 }
 
 BOOST_AUTO_TEST_CASE(large_arguments_of_many_threads_do_not_mix_also_when_tasks_are_cut_short) {

@@ -112,10 +112,7 @@ bool compartment::send_segment(const payload& arguments, task_envelope& envelope
     }
     if (os::send_fd(lifeline_.get(), segment->fd(), segments_sent_ + 1, false) ==
         os::send_result::full) {
-        if (segments_placed_ == 0) {  // of tasks that were taken back
-            control_->stale_segments.store(segments_sent_, std::memory_order_release);
-            os::ring(bell_.get());
-        }
+        if (segments_placed_ == 0) os::ring(bell_.get());  // it is full of stale ones
         return false;
     }
     // `gone` is no matter: the worker is dying, and the task will come back with the rest.
@@ -132,7 +129,10 @@ void compartment::release_arguments(const task_envelope& envelope) noexcept {
     if (envelope.where == static_cast<std::uint32_t>(place::arena)) {
         arguments_.release(static_cast<std::size_t>(envelope.offset));
     }
-    if (envelope.where == static_cast<std::uint32_t>(place::segment)) --segments_placed_;
+    if (envelope.where != static_cast<std::uint32_t>(place::segment)) return;
+    if (--segments_placed_ == 0) {
+        control_->stale_segments.store(segments_sent_, std::memory_order_release);
+    }
 }
 
 std::uint64_t compartment::post(const task_envelope& envelope) noexcept {

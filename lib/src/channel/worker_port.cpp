@@ -202,6 +202,7 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
         }
         while (os::send_fd(lifeline_.get(), segment->fd(), ticket_, true) ==
                os::send_result::full) {
+            drop_stale_segments();
             os::yield_cpu();  // ETOOMANYREFS, until the parent takes what is under way
         }
         BULKHEAD_KILL_POINT("worker.memory_sent");

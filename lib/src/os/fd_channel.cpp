@@ -42,7 +42,9 @@ send_result send_fd(int socket, int fd, std::uint64_t tag, bool block) noexcept 
         }
         if (errno == EINTR) continue;
         // ETOOMANYREFS: too many descriptors are under way in this user's sockets.
-        if (errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS) return send_result::full;
+        if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS) {
+            return send_result::full;
+        }
         return send_result::gone;
     }
 }

@@ -137,7 +137,8 @@ private:
         boost::asio::steady_timer restart_timer;
         std::uint64_t watch_due_ns = not_watched;  // CLOCK_MONOTONIC
         std::uint64_t init_ticket = 0;  // of the initializer while it runs, 0 before and after
-        std::string init_failure;       // why it counts as failed
+        channel::task_envelope init_placed{};  // where its arguments are
+        std::string init_failure;              // why it counts as failed
         bool hung_up = false;
         std::atomic<bool> lied{false};  // set under the lock, or by the loop thread
         /// A large result, collected piece by piece. The loop thread's.

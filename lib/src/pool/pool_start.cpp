@@ -120,6 +120,7 @@ void pool_core::initialise(worker_index worker) {
         if (!at.box->place_arguments(arguments, envelope)) {
             throw error("bulkhead: there is no room for the initializer's arguments");
         }
+        at.init_placed = envelope;
         at.init_ticket = at.box->post(envelope);
     } catch (const error& cause) {
         at.init_ticket = no_ticket;
@@ -162,6 +163,7 @@ void pool_core::initialised(collected& result) {
     }
     if (static_cast<channel::result_kind>(result.envelope.kind) == channel::result_kind::value) {
         at.init_ticket = 0;
+        at.box->release_arguments(at.init_placed);
         at.watch_timer.cancel();
         at.box->use_again();  // what the initializer needs is no wear
         now_ready(result.worker);
