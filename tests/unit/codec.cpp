@@ -8,12 +8,15 @@
 #include <deque>
 #include <filesystem>
 #include <forward_list>
+#include <functional>
+#include <ios>
 #include <list>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
@@ -43,6 +46,21 @@ struct with_arrays {
     std::array<std::string, 3> words;
     const double weight;
     friend bool operator==(const with_arrays&, const with_arrays&) = default;
+};
+
+struct alias_list : std::vector<int> {
+    using vector::vector;
+};
+struct named_list : std::vector<int> {
+    std::string name;
+};
+class tagged_text : public std::string {
+public:
+    tagged_text() = default;  // no aggregate
+    int tag = 0;
+};
+struct sized_file : std::filesystem::path {
+    int size;
 };
 
 /// Has no default: fewer values than it has fields do not make one.
@@ -230,6 +248,39 @@ BOOST_AUTO_TEST_CASE(durations_and_times_travel) {
     check_travels(std::chrono::duration<double>(0.5));
     check_travels(std::chrono::system_clock::now());
     check_travels(std::chrono::steady_clock::now());
+}
+
+BOOST_AUTO_TEST_CASE(error_codes_travel_by_their_categories_names) {
+    check_travels(std::error_code());
+    check_travels(std::make_error_code(std::errc::no_such_file_or_directory));
+    check_travels(std::error_code(7, std::system_category()));
+    check_travels(std::make_error_code(std::io_errc::stream));
+    check_travels(std::make_error_condition(std::errc::timed_out));
+    check_travels(std::vector<std::error_code>{{1, std::generic_category()}, {}});
+    struct own_category final : std::error_category {
+        [[nodiscard]] const char* name() const noexcept override { return "own"; }
+        [[nodiscard]] std::string message(int) const override { return "of its own"; }
+    };
+    static const own_category own;
+    const auto code = decoded<std::error_code>(encoded(std::error_code(5, own)));
+    BOOST_TEST(code.value() == 5);
+    BOOST_TEST(code.category().name() == "bulkhead.remote");
+    BOOST_TEST(code.message() == "error 5 of a category of the task's own");
+}
+
+BOOST_AUTO_TEST_CASE(a_class_that_adds_members_to_a_container_is_none) {
+    using namespace bulkhead::detail;
+    static_assert(container_like<std::vector<int>> && container_like<std::string>);
+    static_assert(container_like<alias_list> && !container_like<named_list>);
+    static_assert(!container_like<tagged_text> && !known_shape<tagged_text>);
+    static_assert(path_like<std::filesystem::path> && !path_like<sized_file>);
+    static_assert(container_like<std::set<int, std::greater<>>>);
+    static_assert(!container_like<std::set<int, bool (*)(int, int)>>);
+    static_assert(!container_like<std::map<int, int, std::function<bool(int, int)>>>);
+    static_assert(!container_like<std::unordered_set<int, std::size_t (*)(int)>>);
+    alias_list list;
+    list.push_back(3);
+    check_travels(list);
 }
 
 BOOST_AUTO_TEST_CASE(aggregates_travel_field_by_field_and_classes_by_their_codec) {

@@ -24,6 +24,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -337,6 +338,19 @@ private:
                       "another process: make it a plain aggregate, specialise bulkhead::codec<T>, "
                       "or pass what it holds as separate arguments");
     }
+};
+
+/// Its category travels by name: one of the standard library's arrives as itself, and any other as one that only knows
+/// the value.
+template <>
+struct codec<std::error_code> {
+    static void encode(encoder& out, const std::error_code& value);
+    static std::error_code decode(decoder& in);
+};
+template <>
+struct codec<std::error_condition> {
+    static void encode(encoder& out, const std::error_condition& value);
+    static std::error_condition decode(decoder& in);
 };
 
 /// Whether codec<T> has a way for T itself (the types inside a container or aggregate are looked at

@@ -91,6 +91,13 @@ inline constexpr bool callable_travels =
     (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>) ||
     (std::is_class_v<F> && std::is_trivially_copyable_v<F>);
 
+/// As in a direct call; and a view's text, which nobody means to keep otherwise, becomes a string. Not what only a
+/// cast would do: take ownership of what a pointer points to, or make so many elements of a number.
+template <class A, class S>
+concept converts_to_parameter =
+    std::is_convertible_v<A, S> || (std::is_constructible_v<S, A> &&
+                                    is_instance_of<std::remove_cvref_t<A>, std::basic_string_view>);
+
 template <class P>
 constexpr bool check_parameter() {
     static_assert(
@@ -155,7 +162,7 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         if constexpr (std::is_same_v<S, std::remove_cvref_t<A>>) {
             out.write(std::as_const(argument));
         } else {
-            static_assert(std::is_constructible_v<S, A>,
+            static_assert(converts_to_parameter<A, S>,
                           "bulkhead: an argument does not convert to the task's parameter type");
             out.write(static_cast<S>(std::forward<A>(argument)));
         }
@@ -244,7 +251,7 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         static_assert(sizeof...(A) == sizeof...(P),
                       "bulkhead: wrong number of arguments for the task (default arguments are not "
                       "known here: give them all)");
-        static_assert((std::is_constructible_v<stored<P>, A> && ...),
+        static_assert((converts_to_parameter<A, stored<P>> && ...),
                       "bulkhead: an argument does not convert to the task's parameter type");
         if constexpr (sizeof...(A) == sizeof...(P)) {
             // All converted before any is added: a conversion may throw.

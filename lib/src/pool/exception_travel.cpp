@@ -29,36 +29,13 @@
 namespace bulkhead::detail {
 namespace {
 
-/// An error_code as it travels: the standard categories by name, others by their text.
-struct wire_code {
-    std::string category;
-    int value = 0;
-};
-
-class foreign_category final : public std::error_category {
-public:
-    [[nodiscard]] const char* name() const noexcept override { return "bulkhead.remote"; }
-    [[nodiscard]] std::string message(int value) const override {
-        return "error " + std::to_string(value) + " of a category of the task's own";
-    }
-};
-
-std::error_code to_code(const wire_code& code) {
-    static const foreign_category foreign;
-    for (const std::error_category* known : {&std::generic_category(), &std::system_category(),
-                                             &std::iostream_category(), &std::future_category()}) {
-        if (code.category == known->name()) return {code.value, *known};
-    }
-    return {code.value, foreign};
-}
-
 constexpr int regex_error_max = 15;
 
 struct wire_exception {
     std::uint32_t type = 0;  // index into the table; its size: no standard type
     std::string type_name;
     std::string message;
-    wire_code code;
+    std::error_code code;
     std::string path1;
     std::string path2;
     std::string own_type;  // mangled, of a BULKHEAD_EXCEPTION; empty: none
@@ -96,21 +73,21 @@ template <class Base, class... More>
 [[noreturn]] void throw_as(const wire_exception& e, remote_info info) {
     if constexpr (std::is_same_v<Base, std::filesystem::filesystem_error>) {
         throw remote<Base, More...>(std::move(info), e.message, std::filesystem::path(e.path1),
-                                    std::filesystem::path(e.path2), to_code(e.code));
+                                    std::filesystem::path(e.path2), e.code);
     } else if constexpr (std::is_same_v<Base, std::ios_base::failure>) {
-        throw remote<Base, More...>(std::move(info), e.message, to_code(e.code));
+        throw remote<Base, More...>(std::move(info), e.message, e.code);
     } else if constexpr (std::is_same_v<Base, std::system_error>) {
-        throw remote<Base, More...>(std::move(info), to_code(e.code));
+        throw remote<Base, More...>(std::move(info), e.code);
     } else if constexpr (std::is_same_v<Base, std::future_error>) {
-        throw remote<Base, More...>(std::move(info), static_cast<std::future_errc>(e.code.value));
+        throw remote<Base, More...>(std::move(info), static_cast<std::future_errc>(e.code.value()));
     } else if constexpr (std::is_same_v<Base, std::regex_error>) {
         // Not an enumeration of a fixed type: it has no other values.
-        if (e.code.value < 0 || e.code.value > regex_error_max) {
+        if (e.code.value() < 0 || e.code.value() > regex_error_max) {
             throw codec_error(
                 "bulkhead: an exception does not decode: its code is none of its type");
         }
         throw remote<Base, More...>(std::move(info),
-                                    static_cast<std::regex_constants::error_type>(e.code.value));
+                                    static_cast<std::regex_constants::error_type>(e.code.value()));
     } else if constexpr (std::is_constructible_v<Base, std::string>) {
         throw remote<Base, More...>(std::move(info), e.message);
     } else {
@@ -126,9 +103,9 @@ void read_more(const Base& from, wire_exception& e) {
     }
     if constexpr (std::is_base_of_v<std::system_error, Base> ||
                   std::is_same_v<Base, std::future_error>) {
-        e.code = {from.code().category().name(), from.code().value()};
+        e.code = from.code();
     } else if constexpr (std::is_same_v<Base, std::regex_error>) {
-        e.code.value = static_cast<int>(from.code());
+        e.code.assign(static_cast<int>(from.code()), std::generic_category());
     }
 }
 

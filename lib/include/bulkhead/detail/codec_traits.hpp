@@ -54,11 +54,23 @@ concept refused_view =
     is_instance_of<T, std::basic_string_view> || is_instance_of<T, std::reference_wrapper> ||
     is_instance_of<T, std::initializer_list> || std::ranges::view<T>;
 
+template <class C, class R>
+C declaring_class(R (C::*)());
+template <class C, class R>
+C declaring_class(R (C::*)() const);
+
+/// A class that adds members to one that is recognised by its own, and would lose them on the way. What is an
+/// aggregate has its base refused by name.
+template <class T, class Base>
+inline constexpr bool extends =
+    std::is_aggregate_v<T> || (!std::is_same_v<T, Base> && sizeof(T) != sizeof(Base));
+
 template <class T>
 concept path_like = requires(const T& path) {
     typename T::string_type;
     { path.native() } -> std::same_as<const typename T::string_type&>;
     T::preferred_separator;
+    requires !extends<T, decltype(declaring_class(&T::native))>;
 };
 
 template <class T>
@@ -86,9 +98,19 @@ concept trivially_travels =
     std::is_move_constructible_v<T> && !std::is_array_v<T> && !tuple_like<T> && !optional_like<T> &&
     !variant_like<T>;
 
+/// A container whose order, hash or equality is a value that does not travel: the receiver's would have none.
+template <class T>
+inline constexpr bool is_a_call_by_address =
+    std::is_pointer_v<T> || is_instance_of<T, std::function>;
+template <class T>
+concept ordered_by_value = (requires { requires is_a_call_by_address<typename T::key_compare>; }) ||
+                           (requires { requires is_a_call_by_address<typename T::hasher>; }) ||
+                           (requires { requires is_a_call_by_address<typename T::key_equal>; });
+
 template <class T>
 concept container_like =
-    !refused_view<T> && std::default_initializable<T> &&
+    !refused_view<T> && std::default_initializable<T> && !ordered_by_value<T> &&
+    !(requires { requires extends<T, decltype(declaring_class(&T::clear))>; }) &&
     requires(T& c, const T& k) {
         typename T::value_type;
         k.begin();
