@@ -182,6 +182,21 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(callbacks_run_in_the_order_of_their_registration, 
     BOOST_TEST((order == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_callback_may_own_what_only_moves, Pool, executors) {
+    Pool pool(1);
+    std::promise<int> promise;
+    auto answer = promise.get_future();
+    auto f = pool.submit(square, 5);
+    f.on_done(
+        [promise = std::move(promise)](future<int> g) mutable { promise.set_value(g.get()); });
+    BOOST_TEST(answer.get() == 25);
+    auto g = pool.submit(square, 6);
+    std::atomic<bool> called{false};
+    g.on_done([owned = std::make_unique<int>(1), &called] { called = *owned == 1; });
+    g.on_progress([owned = std::make_unique<int>(1)](const bulkhead::task_progress&) {});
+    until([&] { return called.load(); });
+}
+
 BOOST_AUTO_TEST_CASE(callbacks_are_called_when_the_worker_dies_and_when_cancelled) {
     process_pool pool(1);
     std::atomic<int> called{0};

@@ -8,9 +8,11 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -247,6 +249,31 @@ BOOST_AUTO_TEST_CASE(killed_inside_with_lock_leaves_a_whole_value) {
         }
         BOOST_TEST(changes > 0U);
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_guarded_value_may_be_larger_than_a_stack) {
+    using block = std::array<char, (16 << 20) + 1>;
+    const auto initial = std::make_unique<block>();
+    initial->back() = 'z';
+    const guarded<block> value(*initial);
+    value.with_lock([](block& all) { all.front() = 'a'; });
+    BOOST_CHECK_THROW(value.with_lock([](block& all) {
+        all.front() = 'b';
+        throw std::runtime_error("no");
+    }),
+                      std::runtime_error);
+    BOOST_TEST((value.with_lock([](const block& all) {
+        return std::pair(all.front(), all.back());
+    }) == std::pair('a', 'z')));
+}
+
+BOOST_AUTO_TEST_CASE(a_guarded_value_is_looked_at_through_a_pointer_to_its_member) {
+    struct account {
+        int number;
+        int cents;
+    };
+    const guarded<account> value(account{7, 100});
+    BOOST_TEST(value.with_lock(&account::number) == 7);
 }
 
 BOOST_AUTO_TEST_CASE(a_guarded_value_has_a_name_until_it_is_removed) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <ranges>
+#include <span>
 
 namespace {
 
@@ -154,6 +156,23 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(repeated_futures_pointers_and_references_will_do, 
         ++seen;
     }
     BOOST_TEST(seen == 3);
+}
+
+BOOST_AUTO_TEST_CASE(what_shows_futures_that_last_need_not_last_itself) {
+    process_pool pool(1);
+    std::vector<future<int>> all;
+    for (int i = 0; i != 4; ++i) all.push_back(pool.submit(square, i));
+    int sum = 0;
+    for (auto& f : as_completed(std::span(all).first(2))) sum += f.get();
+    BOOST_TEST(sum == 1);
+    sum = 0;
+    for (auto& f : as_completed({&all[2], &all[3]}, 1min)) sum += f.get();
+    BOOST_TEST(sum == 13);
+    std::vector<future<int>> more;
+    for (int i = 0; i != 4; ++i) more.push_back(pool.submit(square, i));
+    sum = 0;
+    for (auto& f : as_completed(more | std::views::take(3))) sum += f.get();
+    BOOST_TEST(sum == 5);
 }
 
 BOOST_AUTO_TEST_CASE(nothing_to_wait_for_is_done_at_once) {

@@ -7,6 +7,8 @@
 #include <bulkhead/detail/future_state.hpp>
 
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -46,6 +48,30 @@ namespace detail {
 template <class T>
 [[nodiscard]] future_state* shared_state(const future<T>& of) noexcept {
     return of.state_.get();
+}
+
+/// A callback that only moves, as a std::function wants it.
+template <class F>
+class shared_callback {
+public:
+    explicit shared_callback(F&& callback) : callback_(std::make_shared<F>(std::move(callback))) {}
+    template <class... A>
+    requires std::is_invocable_v<F&, A...>
+    void operator()(A&&... arguments) const {
+        std::invoke(*callback_, std::forward<A>(arguments)...);
+    }
+
+private:
+    std::shared_ptr<F> callback_;
+};
+
+template <class F>
+[[nodiscard]] auto copyable(F callback) {
+    if constexpr (std::is_copy_constructible_v<F>) {
+        return callback;
+    } else {
+        return shared_callback<F>(std::move(callback));
+    }
 }
 }  // namespace detail
 
@@ -117,12 +143,13 @@ public:
     void on_done(Callback callback) {
         auto& shared = state("on_done");
         if constexpr (std::is_invocable_v<Callback&>) {
-            shared.on_done(std::function<void()>(std::move(callback)));
+            shared.on_done(detail::copyable(std::move(callback)));
         } else {
-            shared.on_done([callback = std::move(callback), raw = &shared]() mutable {
-                raw->add_ref();
-                call(callback, detail::state_ptr(raw));
-            });
+            shared.on_done(
+                detail::copyable([callback = std::move(callback), raw = &shared]() mutable {
+                    raw->add_ref();
+                    call(callback, detail::state_ptr(raw));
+                }));
         }
     }
 
@@ -153,14 +180,15 @@ public:
     void on_progress(Callback callback) {
         auto& shared = state("on_progress");
         if constexpr (std::is_invocable_v<Callback&, const task_progress&>) {
-            shared.on_progress(std::move(callback));
+            shared.on_progress(detail::copyable(std::move(callback)));
         } else {
             static_assert(std::is_invocable_v<Callback&, std::uint64_t, std::uint64_t>,
                           "bulkhead: on_progress takes a callback of (const task_progress&) or "
                           "(std::uint64_t done, std::uint64_t total)");
-            shared.on_progress([callback = std::move(callback)](const task_progress& now) mutable {
-                callback(now.done, now.total);
-            });
+            shared.on_progress(detail::copyable(
+                [callback = std::move(callback)](const task_progress& now) mutable {
+                    callback(now.done, now.total);
+                }));
         }
     }
 

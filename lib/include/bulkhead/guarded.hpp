@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <new>
 #include <string>
@@ -103,31 +104,54 @@ public:
     /// within `change`.
     template <class F>
     auto with_lock(F&& change) const {
+        draft copy;
         detail::guarded_core::locked hold(core_);
-        alignas(T) std::byte copy[sizeof(T)];
-        std::memcpy(copy, hold.value(), sizeof(T));
-        T& value = *std::launder(reinterpret_cast<T*>(copy));
+        T& value = copy.of(hold.value());
         if constexpr (std::is_void_v<std::invoke_result_t<F, T&>>) {
-            std::forward<F>(change)(value);
-            hold.commit(copy);
+            std::invoke(std::forward<F>(change), value);
+            hold.commit(std::addressof(value));
         } else {
-            auto result = std::forward<F>(change)(value);
-            hold.commit(copy);
+            auto result = std::invoke(std::forward<F>(change), value);
+            hold.commit(std::addressof(value));
             return result;
         }
     }
 
     /// The value as it is now.
     [[nodiscard]] T get() const {
+        draft copy;
         const detail::guarded_core::locked hold(core_);
-        alignas(T) std::byte copy[sizeof(T)];
-        std::memcpy(copy, hold.value(), sizeof(T));
-        return *std::launder(reinterpret_cast<T*>(copy));
+        return copy.of(hold.value());
     }
 
 private:
     friend codec<guarded>;
     explicit guarded(const detail::guarded_core& core) : core_(core) {}
+
+    /// A copy of the value; a large one is on the heap: the stack may have no room for it.
+    class draft {
+    public:
+        draft() {
+            if constexpr (is_large) storage_ = std::make_unique_for_overwrite<place>();
+        }
+        T& of(const void* value) {
+            std::byte* bytes = nullptr;
+            if constexpr (is_large) {
+                bytes = storage_->bytes;
+            } else {
+                bytes = storage_.bytes;
+            }
+            std::memcpy(bytes, value, sizeof(T));
+            return *std::launder(reinterpret_cast<T*>(bytes));
+        }
+
+    private:
+        struct place {
+            alignas(T) std::byte bytes[sizeof(T)];
+        };
+        static constexpr bool is_large = sizeof(T) > 16384;
+        std::conditional_t<is_large, std::unique_ptr<place>, place> storage_;
+    };
 
     detail::guarded_core core_;
 };

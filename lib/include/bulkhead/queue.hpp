@@ -234,7 +234,7 @@ public:
 
     /// Waits for a message. Throws queue_closed once the queue is closed and drained, codec_error if
     /// the message does not decode; that message is then gone.
-    [[nodiscard]] T get() const {
+    T get() const {
         auto value = get_until(detail::wait_for_ever);
         if (!value) core_.throw_drained();
         return *std::move(value);

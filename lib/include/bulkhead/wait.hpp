@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -148,19 +149,35 @@ template <std::ranges::forward_range Futures>
     for (auto& element : futures) all.push_back(future_of(element));
     return completed_range<future_type>(std::move(all), states_of(futures), until);
 }
+
+/// The futures of what is passed are there for longer than the call.
+template <class Futures>
+concept shows_lasting_futures =
+    std::ranges::forward_range<Futures> &&
+    (std::is_lvalue_reference_v<Futures> || std::ranges::borrowed_range<Futures> ||
+     std::is_pointer_v<std::remove_cvref_t<std::ranges::range_reference_t<Futures>>>);
 }  // namespace detail
 
 /// The futures of a range as they are done, each once: `for (auto& f : as_completed(futures))
 /// use(f.get());`. Those that are done already come first. The futures must outlive the loop. Throws
 /// usage_error when one is not valid().
-template <std::ranges::forward_range Futures>
-[[nodiscard]] auto as_completed(Futures& futures) {
+template <detail::shows_lasting_futures Futures>
+[[nodiscard]] auto as_completed(Futures&& futures) {
+    return detail::completed(futures, detail::wait_for_ever);
+}
+template <class T>
+[[nodiscard]] auto as_completed(std::initializer_list<future<T>*> futures) {
     return detail::completed(futures, detail::wait_for_ever);
 }
 
 /// The same; the iteration throws wait_timeout when the next is not done within `timeout` from now.
-template <std::ranges::forward_range Futures, class Rep, class Period>
-[[nodiscard]] auto as_completed(Futures& futures,
+template <detail::shows_lasting_futures Futures, class Rep, class Period>
+[[nodiscard]] auto as_completed(Futures&& futures,
+                                const std::chrono::duration<Rep, Period>& timeout) {
+    return detail::completed(futures, detail::deadline_after(timeout));
+}
+template <class T, class Rep, class Period>
+[[nodiscard]] auto as_completed(std::initializer_list<future<T>*> futures,
                                 const std::chrono::duration<Rep, Period>& timeout) {
     return detail::completed(futures, detail::deadline_after(timeout));
 }
