@@ -43,7 +43,10 @@ constexpr stream_program program{
     "there\n"
     "is none. Several readers of one queue share its messages. One that is killed, or whose "
     "output\n"
-    "nobody reads any more, takes what it has in its hands along: up to 256 KiB, or one message.\n",
+    "nobody reads any more, takes what it has in its hands along: up to 256 KiB, or one message. "
+    "Fails "
+    "at\n"
+    "the end, with all that came, when a writer was stopped before the end of its input.\n",
     false,
     "after the end of a stream wait for the next one of that name"};
 

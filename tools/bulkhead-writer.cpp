@@ -29,7 +29,9 @@ constexpr stream_program program{
     "Puts each line of the FILEs, or of standard input (also -), as a message on the named QUEUE,\n"
     "waiting while it is full. Makes the queue if there is none. Several writers can share a "
     "queue;\n"
-    "the last to end closes it, and its readers then end, too.\n",
+    "the last to end closes it, and its readers then end, too. One that comes before these have "
+    "read\n"
+    "all of it goes on with the same stream.\n",
     true,
     "at the end of the last FILE wait for it to grow, as tail -f does"};
 
@@ -123,6 +125,7 @@ public:
         }
         return left_ != 0;
     }
+    void finish() { to_->finish(); }
 
 private:
     using messages = std::span<const std::span<const std::byte>>;
@@ -163,10 +166,16 @@ void write_stream(int argc, char** argv) {
     if (!options) return;
     if (options->files.empty()) options->files.emplace_back("-");
     writer to(*options);
-    for (const auto& file : options->files) {
-        const bool last = &file == &options->files.back();
-        if (!to.copy(input(file, options->follow && last, *options))) break;
+    try {
+        for (const auto& file : options->files) {
+            const bool last = &file == &options->files.back();
+            if (!to.copy(input(file, options->follow && last, *options))) break;
+        }
+    } catch (const stopped&) {
+        if (options->follow) to.finish();  // there is no other end
+        throw;
     }
+    to.finish();
 }
 
 }  // namespace

@@ -30,7 +30,9 @@ struct command {
     void (*run)(const command& self, int argc, char** argv);
 };
 
-/// The options that a command takes, and what was given; prints --help and ends then (false).
+void print_version() { std::cout << "bulkhead " << BULKHEAD_VERSION << '\n'; }
+
+/// The options that a command takes, and what was given; prints --help or --version and ends then (false).
 class command_options {
 public:
     explicit command_options(const command& self) : self_(self), options_("Options") {}
@@ -38,13 +40,18 @@ public:
     po::options_description_easy_init add() { return options_.add_options(); }
 
     bool parse(int argc, char** argv) {
-        options_.add_options()("help,h", "print this and exit");
+        options_.add_options()("help,h", "print this and exit")("version",
+                                                                "print the version and exit");
         po::options_description all;
         all.add(options_);
         all.add_options()("argument", po::value<std::vector<std::string>>());
         po::positional_options_description positional;
         positional.add("argument", -1);
         given_ = parse_options(argc, argv, all, positional);
+        if (has("version")) {
+            print_version();
+            return false;
+        }
         if (!has("help")) return true;
         std::cout << "Usage: bulkhead " << self_.name << " [options] " << self_.arguments << "\n\n"
                   << self_.more << '\n'
@@ -186,10 +193,7 @@ void print_help() {
 void run(int argc, char** argv) {
     const std::string_view name = argc > 1 ? argv[1] : "";
     if (name == "--help" || name == "-h" || name == "help") return print_help();
-    if (name == "--version") {
-        std::cout << "bulkhead " << BULKHEAD_VERSION << '\n';
-        return;
-    }
+    if (name == "--version") return print_version();
     for (const auto& one : commands) {
         if (name == one.name) return one.run(one, argc - 1, argv + 1);
     }
@@ -201,9 +205,5 @@ void run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     bulkhead::init(argc, argv);
-    return run_program("bulkhead", [&] {
-        run(argc, argv);
-        std::cout.flush();
-        if (!std::cout) throw std::runtime_error("cannot write to standard output");
-    });
+    return run_program("bulkhead", [&] { run(argc, argv); });
 }

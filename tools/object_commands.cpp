@@ -20,7 +20,7 @@ namespace {
 using detail::object_report;
 namespace json = boost::json;
 
-std::string title(const object_report& one) { return one.kind + " '" + one.name + "'"; }
+std::string title(const object_report& one) { return one.kind + " '" + printable(one.name) + "'"; }
 
 std::string user_name(uid_t user) {
     const passwd* entry = ::getpwuid(user);

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <iostream>
 #include <sys/file.h>
 #include <system_error>
 #include <thread>
@@ -22,11 +23,13 @@ using detail::queue_core;
 /// What queue<std::string> is, so that C++ programs can take part.
 detail::type_tag strings() { return detail::type_tag_of<std::string>(); }
 
-/// Between looks at a closed queue that its readers have yet to drain.
+/// Between looks at a drained queue that is kept.
 constexpr std::chrono::milliseconds drain_poll_interval{10};
 
-/// Who waits for readers of an earlier stream is told so after this time.
-constexpr std::chrono::seconds patience{1};
+/// A stream ends so long after its last writer has begun, at least: several that one line of a shell starts are
+/// writers of one stream, however quick each of them is.
+constexpr std::chrono::milliseconds stream_least{100};
+constexpr std::chrono::milliseconds last_poll_interval{5};
 
 queue_core open_or_create(const stream_options& options) {
     return queue_core::open_or_create(options.queue, options.capacity_bytes, strings(), true);
@@ -48,33 +51,23 @@ void unlock(const queue_core& queue) { ::flock(queue.native_handle(), LOCK_UN); 
 /// One writer's part. Its end, however it comes about, ends the stream if it is the last one's.
 class writer_end final : public message_sink {
 public:
-    /// One that an earlier stream has closed is left to its readers, then replaced.
+    /// A stream that has ended goes on, as long as its readers have not taken all of it; else another begins.
     explicit writer_end(const stream_options& options) {
-        const idle_timer idle(options.timeout);
-        bool told = false;
         for (;;) {
             queue_.emplace(open_or_create(options));
             lock_shared(*queue_);
-            if (!queue_->closed() && queue_->is_reachable()) break;
-            const std::size_t unread = queue_->size();
-            if (unread == 0) queue_->remove_own_name();
-            unlock(*queue_);
-            if (unread != 0 && !told && idle.elapsed() >= patience) {
-                told = true;
-                std::fprintf(stderr,
-                             "queue '%s' still holds what a stream that has ended put there "
-                             "(messages: %zu); waiting for a reader to take it\n",
-                             options.queue.c_str(), unread);
+            if (queue_->is_reachable()) {
+                if (queue_->reopen()) break;
+                queue_->remove_own_name();
             }
-            idle.check("readers to drain the closed", options.queue);
-            if (queue_->is_reachable()) std::this_thread::sleep_for(drain_poll_interval);
+            unlock(*queue_);
+            check_stop_signals();
         }
         queue_->marks().writers_started.fetch_add(1);
         if (options.keep) queue_->marks().keep.store(1);
     }
     ~writer_end() override {
         try {
-            queue_->marks().writers_ended.fetch_add(1);
             if (try_lock_alone(*queue_)) queue_->close();
             unlock(*queue_);
         } catch (const std::exception& failure) {
@@ -91,9 +84,20 @@ public:
                     detail::deadline until) override {
         return queue_->put_several(messages, until);
     }
+    void finish() override {
+        queue_->marks().writers_ended.fetch_add(1);
+        // Others that were started with it, and come a little later, belong to the same stream.
+        while (std::chrono::steady_clock::now() - begun_ < stream_least) {
+            if (!try_lock_alone(*queue_)) break;
+            lock_shared(*queue_);
+            std::this_thread::sleep_for(last_poll_interval);
+            check_stop_signals();
+        }
+    }
 
 private:
     std::optional<queue_core> queue_;
+    std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
 };
 
 class reader_end final : public message_source {
@@ -124,7 +128,7 @@ public:
         if (lost == 0) return {};
         return std::to_string(lost) + " of " + std::to_string(marks.writers_started.load()) +
                " writers of queue '" + options_.queue +
-               "' died before the end of their input; what they had put is here";
+               "' ended before the end of their input; what they had put is here";
     }
 
     void await_next(const idle_timer& idle) override {
@@ -165,6 +169,15 @@ std::unique_ptr<message_source> open_source(const stream_options& options) {
     return std::make_unique<reader_end>(options);
 }
 
+void flush_standard_output() {
+    errno = 0;
+    std::cout.flush();
+    if (std::cout) return;
+    if (errno == EPIPE) throw stopped(SIGPIPE);
+    throw std::runtime_error(std::string("cannot write to standard output") +
+                             (errno != 0 ? std::string(": ") + std::strerror(errno) : ""));
+}
+
 int run_program(const char* name, const std::function<void()>& body) {
     constexpr int failed = 1;
     constexpr int wrong_usage = 2;
@@ -178,6 +191,7 @@ int run_program(const char* name, const std::function<void()>& body) {
     try {
         catch_stop_signals();
         body();
+        flush_standard_output();
         return 0;
     } catch (const stopped& by) {
         return ended_by_signal + by.signal();

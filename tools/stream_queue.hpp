@@ -1,10 +1,12 @@
 // A named queue as a stream that ends: with the last of its writers.
 //
 // A writer holds flock(LOCK_SH) on the queue's descriptor, and trades it at its end for LOCK_EX: who
-// gets that was the last one, and closes the queue. The kernel drops the lock of a writer that is
-// killed. A reader that finds the queue empty and open tries LOCK_EX too: if it gets it although
-// writers have been there, they have all ended, and it closes the queue in their place; the counts
-// of writers started and ended tell whether all of them reached their end.
+// gets that was the last one, and closes the queue; not sooner than 100 ms after its start, so that
+// writers that are started together share a stream. One that comes while the readers have yet to take
+// what is there opens the queue again. The kernel drops the lock of a writer that is killed. A reader
+// that finds the queue empty and open tries LOCK_EX too: if it gets it although writers have been there,
+// they have all ended, and it closes the queue in their place; the counts of writers started and ended
+// tell whether all of them reached the end of their input.
 #pragma once
 
 #include "stream_options.hpp"
@@ -51,6 +53,8 @@ public:
     /// As queue_core::put_several(): how many have been put, 0 when there was no room in time.
     virtual std::size_t put(std::span<const std::span<const std::byte>> messages,
                             detail::deadline until) = 0;
+    /// The end of the input has come. Without it, readers are told that something is missing.
+    virtual void finish() {}
 };
 
 /// Where a reader's messages come from.
@@ -76,7 +80,11 @@ public:
 [[nodiscard]] std::unique_ptr<message_sink> open_sink(const stream_options& options);
 [[nodiscard]] std::unique_ptr<message_source> open_source(const stream_options& options);
 
-/// Runs a program's body and turns what it throws into a sentence on stderr and an exit code.
+/// Flushes std::cout. Throws stopped (SIGPIPE) when nobody reads it any more, std::runtime_error when it cannot be
+/// written else.
+void flush_standard_output();
+
+/// Runs a program's body, flushes std::cout, and turns what these throw into a sentence on stderr and an exit code.
 int run_program(const char* name, const std::function<void()>& body);
 
 }  // namespace bulkhead::tools

@@ -8,6 +8,12 @@
 
 namespace bulkhead::tools {
 
+std::string printable(std::string text) {
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; }, '?');
+    return text;
+}
+
 void table::print(std::ostream& to) const {
     std::vector<std::size_t> widths;
     std::vector<bool> stands_right;
@@ -21,13 +27,6 @@ void table::print(std::ostream& to) const {
         for (std::size_t i = 0; i != row.size(); ++i)
             widths[i] = std::max(widths[i], row[i].size());
     }
-    const auto printable = [](std::string text) {
-        // Another user may have chosen a name that a terminal would obey.
-        std::replace_if(
-            text.begin(), text.end(), [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; },
-            '?');
-        return text;
-    };
     const auto print_row = [&](const std::vector<std::string>& row) {
         std::string line;
         for (std::size_t i = 0; i != row.size(); ++i) {

@@ -9,6 +9,9 @@
 
 namespace bulkhead::tools {
 
+/// Without what a terminal would obey: another user may have chosen the name.
+[[nodiscard]] std::string printable(std::string text);
+
 /// As wide as its contents. A title that begins with '>' stands right, with what is below it.
 class table {
 public:

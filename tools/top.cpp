@@ -2,6 +2,7 @@
 #include "top.hpp"
 
 #include "stop_signals.hpp"
+#include "stream_queue.hpp"
 #include "table.hpp"
 
 #include <boost/json.hpp>
@@ -118,7 +119,7 @@ void print(const std::vector<worker>& all, bool as_json) {
                                         {"rss_bytes", one.rss_bytes},
                                         {"age_s", one.age.count()}});
         }
-        std::cout << list << std::endl;
+        std::cout << list << '\n';
         return;
     }
     table lines({">PARENT", "PROGRAM", ">PID", "ROLE", "STATE", ">CPU%", ">RSS", ">AGE"});
@@ -128,7 +129,6 @@ void print(const std::vector<worker>& all, bool as_json) {
                    bytes_text(one.rss_bytes), age_text(one.age)});
     }
     lines.print(std::cout);
-    std::cout << std::flush;
 }
 
 }  // namespace
@@ -156,6 +156,7 @@ void top_command(const top_request& request) {
         before = std::move(ticks);
         if (clears) std::cout << "\033[H\033[J";
         print(all, request.json);
+        flush_standard_output();
     }
 }
 

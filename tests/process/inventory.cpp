@@ -163,6 +163,16 @@ BOOST_AUTO_TEST_CASE(mistakes_on_the_command_line_have_exit_code_2_and_a_sentenc
     BOOST_TEST(has(read("out"), "bulkhead "));
     BOOST_TEST(run("\"$B\" ls > /dev/full 2> err") == 1);
     BOOST_TEST(has(read("err"), "cannot write to standard output"));
+    BOOST_TEST(run("\"$B\" top --version > out && cat out") == 0);
+    BOOST_TEST(has(read("out"), "bulkhead "));
+}
+
+BOOST_AUTO_TEST_CASE(top_ends_when_nobody_reads_it) {
+    BOOST_TEST(run("(\"$B\" top -i 0.01; echo $? > code) | head -n 1 > out") == 0);
+    BOOST_TEST(read("code") == "141\n");
+    BOOST_TEST(run("(\"$B\" top --json -i 0.01; echo $? > code) | head -n 1 > out") == 0);
+    BOOST_TEST(read("code") == "141\n");
+    BOOST_TEST(run("\"$B\" top -i 0.01 > /dev/full 2> err") == 1);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

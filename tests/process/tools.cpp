@@ -3,6 +3,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <bulkhead/queue.hpp>
+#include <csignal>
 
 #include <cstdint>
 #include <filesystem>
@@ -150,20 +151,55 @@ BOOST_AUTO_TEST_CASE(keep_on_either_side_keeps_the_queue) {
     remove_queue();
 }
 
-BOOST_AUTO_TEST_CASE(a_closed_queue_is_drained_before_the_next_stream_begins) {
-    BOOST_TEST(run("echo first | $W $Q; echo second | $W $Q & "
-                   "$R $Q > one; $R $Q > two; wait $!") == 0);
+BOOST_AUTO_TEST_CASE(a_stream_that_nobody_has_read_yet_goes_on_with_the_next_writer) {
+    BOOST_TEST(run("echo first | $W $Q && echo second | $W $Q && $R $Q > copy") == 0);
+    BOOST_TEST(read("copy") == "first\nsecond\n");
+    // What a program has closed, too; and the capacity is the bound.
+    const auto q = queue<std::string>::create(queue_name());
+    q.put("from a program\n");
+    q.close();
+    BOOST_TEST(run("echo third | $W $Q && $R $Q > copy") == 0);
+    BOOST_TEST(read("copy") == "from a program\nthird\n");
+    BOOST_TEST(q.closed());
+}
+
+BOOST_AUTO_TEST_CASE(a_stream_that_has_been_read_is_another_than_the_next) {
+    BOOST_TEST(run("echo first | $W $Q; $R $Q > one; echo second | $W $Q; $R $Q > two") == 0);
     BOOST_TEST(read("one") == "first\n");
     BOOST_TEST(read("two") == "second\n");
 }
 
-BOOST_AUTO_TEST_CASE(a_writer_that_waits_for_readers_of_an_earlier_stream_says_so) {
-    BOOST_TEST(
-        run("echo first | $W $Q; echo second | $W $Q 2> said & "
-            "while ! test -s said; do sleep 0.05; done; $R $Q > one; $R $Q > two; wait $!") == 0);
-    BOOST_TEST(has(read("said"), "a stream that has ended put there (messages: 1)"));
-    BOOST_TEST(read("one") == "first\n");
-    BOOST_TEST(read("two") == "second\n");
+BOOST_AUTO_TEST_CASE(writers_that_are_started_together_share_a_stream_however_quick_they_are) {
+    for (int round = 0; round != 5; ++round) {
+        BOOST_TEST(run("for i in 1 2 3; do seq ${i}000 ${i}100 > in$i; $W $Q in$i & done; "
+                       "$R $Q | sort -n > copy; wait; cat in1 in2 in3 | cmp - copy") == 0);
+        BOOST_TEST(test::own_names() == 0U);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(
+    a_writer_that_fails_or_is_stopped_makes_its_reader_say_that_something_is_missing) {
+    BOOST_TEST(run("echo line > in; $R $Q > copy 2> said & $W $Q in none 2> /dev/null; wait $!") ==
+               1);
+    BOOST_TEST(read("copy") == "line\n");
+    BOOST_TEST(has(read("said"), "1 of 1 writers"));
+    for (const int signal : {SIGTERM, SIGINT}) {
+        for (const bool follows : {false, true}) {
+            BOOST_TEST_CONTEXT("signal " << signal << ", --follow " << follows) {
+                const std::string input = follows ? "exec $W --follow $Q in" : "exec $W $Q <&3";
+                write("copy", "");
+                const pid_t writer =
+                    start("rm -f fifo; mkfifo fifo; exec 3<> fifo; echo line >&3; " + input);
+                const pid_t reader = start("exec $R $Q > copy 2> said");
+                test::until([&] { return read("copy") == "line\n"; });
+                ::kill(writer, signal);
+                BOOST_TEST(test::ended(writer) == 128 + signal);
+                // One that follows its input has no other end.
+                BOOST_TEST(test::ended(reader) == (follows ? 0 : 1));
+                BOOST_TEST(has(read("said"), "1 of 1 writers") == !follows);
+            }
+        }
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_record_larger_than_the_queue_is_a_clear_error) {
@@ -171,7 +207,7 @@ BOOST_AUTO_TEST_CASE(a_record_larger_than_the_queue_is_a_clear_error) {
     BOOST_TEST(has(read("said"), "record 2 has"));
     BOOST_TEST(has(read("said"), "1024 bytes"));
     BOOST_TEST(has(read("said"), "--capacity"));
-    BOOST_TEST(run("$R $Q > copy") == 0);
+    BOOST_TEST(run("$R $Q > copy 2> said") == 1);  // which says so
     BOOST_TEST(read("copy") == "good\n");
     BOOST_TEST(run("head -c 1024 /dev/zero | $W --capacity 1K $Q && $R $Q | wc -c > copy") == 0);
     BOOST_TEST(read("copy") == "1024\n");
@@ -212,9 +248,9 @@ BOOST_AUTO_TEST_CASE(help_and_version_go_to_standard_output) {
 BOOST_AUTO_TEST_CASE(failures_end_with_1_and_a_sentence) {
     BOOST_TEST(run("$W $Q /no/such/file 2> said") == 1);
     BOOST_TEST(has(read("said"), "/no/such/file: No such file"));
-    BOOST_TEST(run("$R $Q && $W $Q . 2> said") == 1);
+    BOOST_TEST(run("$R $Q 2> heard; $W $Q . 2> said") == 1);
     BOOST_TEST(has(read("said"), "directory"));
-    BOOST_TEST(run("$R $Q && $R --timeout 0.05 $Q 2> said") == 1);
+    BOOST_TEST(run("$R $Q 2> heard; $R --timeout 0.05 $Q 2> said") == 1);
     BOOST_TEST(has(read("said"), "waited 50 ms for a message"));
     remove_queue();
     BOOST_TEST(run("seq 1000 | $W --capacity 100 --timeout .05 $Q 2> said") == 1);
@@ -304,7 +340,7 @@ BOOST_AUTO_TEST_CASE(progress_goes_to_stderr_when_asked_for) {
 BOOST_AUTO_TEST_CASE(a_closed_standard_stream_is_an_error_and_harms_no_queue) {
     BOOST_TEST(run("$W $Q - <&- 2> err") == 1);
     BOOST_TEST(read("err").find("Bad file descriptor") != std::string::npos, read("err"));
-    BOOST_TEST(run("$R $Q") == 0);
+    BOOST_TEST(run("$R $Q 2> heard") == 1);
     BOOST_TEST(run("seq 3000 > file; $W $Q file") == 0);
     BOOST_TEST(run("$R --keep $Q >&- 2> err") == 1);
     BOOST_TEST(read("err").find("Bad file descriptor") != std::string::npos, read("err"));

@@ -230,6 +230,8 @@ void queue_core::throw_drained() const {
 }
 
 void queue_core::close() const { state_->messages.close(); }
+bool queue_core::reopen() const { return state_->messages.reopen(); }
+
 bool queue_core::closed() const { return state_->messages.closed(); }
 std::size_t queue_core::size() const { return state_->messages.size(); }
 std::size_t queue_core::capacity_bytes() const { return state_->messages.capacity_bytes(); }

@@ -290,6 +290,17 @@ void byte_ring::close() {
     writers.give();
 }
 
+bool byte_ring::reopen() {
+    // Who has the readers' lock for long (a loan) needs no waiting for: nobody waits for that of the writers while
+    // holding it, nor the other way round.
+    operation_lock readers(layout_.readers_lock, detail::wait_for_ever, what_);
+    operation_lock writers(layout_.writers_lock, detail::wait_for_ever, what_);
+    if (!closed()) return true;
+    if (used_bytes(own_head(), own_tail()) == 0) return false;
+    layout_.writers.closed.store(0, std::memory_order_release);
+    return true;
+}
+
 bool byte_ring::closed() const {
     const std::uint32_t closed = layout_.writers.closed.load(std::memory_order_acquire);
     if (closed > 1) fail_damaged("it is neither open nor closed");

@@ -80,6 +80,9 @@ public:
     [[nodiscard]] bool let_go(ring_hold& held) noexcept;
 
     void close();
+    /// Undoes close() if no reader can have been told of it: if messages are there still. False when there are none,
+    /// and nothing is changed then; true also when it was open.
+    [[nodiscard]] bool reopen();
 
     void task_done();
     outcome join_tasks(detail::deadline until);

@@ -82,7 +82,7 @@ struct alignas(64) writers_side {
     std::atomic<std::uint64_t> head_seen;     ///< under the lock
     std::atomic<std::uint64_t> put[2];        ///< tallies: messages ever put
     std::atomic<std::uint64_t> space_wanted;  ///< a hint: free bytes that make waking a writer pay
-    std::atomic<std::uint32_t> closed;        ///< 0 or 1; set under the lock, and never goes back
+    std::atomic<std::uint32_t> closed;        ///< 0 or 1; set under the lock; back only by reopen()
     std::uint32_t reserved;
 };
 static_assert(sizeof(writers_side) == 64);

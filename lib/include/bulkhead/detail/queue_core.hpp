@@ -91,6 +91,8 @@ public:
     [[noreturn]] void throw_closed() const;
 
     void close() const;
+    /// Undoes close() if messages are there still; false when not.
+    [[nodiscard]] bool reopen() const;
     [[nodiscard]] bool closed() const;
     [[nodiscard]] std::size_t size() const;
     [[nodiscard]] std::size_t capacity_bytes() const;
