@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <ranges>
 
 namespace {
@@ -247,6 +248,50 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(higher_priority_runs_first_and_equals_in_order, Po
     announce(file("go"));
     pool.join();
     BOOST_TEST((lines_of(log) == std::vector<std::string>{"7#2", "7#4", "0#0", "0#3", "-5#1"}));
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(
+    a_higher_priority_goes_before_what_waits_behind_running_tasks_of_a_pool_that_knows_quick_ones,
+    Pool, executors) {
+    Pool pool(2);
+    for (int i = 0; i != 600; ++i) (void)pool.submit(square, i).get();
+    // Equal tasks first, which the pool puts behind the two that run.
+    auto first = pool.submit(hold, file("on"), file("go"));
+    auto second = pool.submit(hold, file("on 2"), file("go 2"));
+    await(file("on"));
+    await(file("on 2"));
+    const auto log = file("log");
+    for (int i = 0; i != 20; ++i) {
+        (void)pool.submit(append_line, log, "0#" + std::to_string(100 + i));
+    }
+    for (const int priority : {3, 5, -1, 5, 9}) {
+        static int number = 0;
+        (void)pool.submit(task_options{.priority = priority}, append_line, log,
+                          std::to_string(priority) + "#" + std::to_string(number++ % 5));
+    }
+    announce(file("go"));  // the other worker stays where it is
+    until([&] { return lines_of(log).size() == 25U; });
+    std::vector<std::string> right{"9#4", "5#1", "5#3", "3#0"};
+    for (int i = 0; i != 20; ++i) right.push_back("0#" + std::to_string(100 + i));
+    right.push_back("-1#2");
+    BOOST_TEST((lines_of(log) == right));
+    announce(file("go 2"));
+}
+
+BOOST_AUTO_TEST_CASE(a_hanging_task_holds_nothing_up_while_ever_more_is_submitted) {
+    process_pool pool(2);
+    for (int i = 0; i != 600; ++i) (void)pool.submit(square, i).get();
+    auto hanging = pool.submit(hold, file("on"), file("go"));
+    std::vector<future<int>> early;
+    for (int i = 0; i != 100; ++i) early.push_back(pool.submit(square, i));
+    // As long as one of the early ones waits there is more work than the other worker can do.
+    std::deque<future<int>> more;
+    until([&] {
+        while (pool.stats().queued < 500U) more.push_back(pool.submit(square, 1));
+        return std::all_of(early.begin(), early.end(), [](const auto& f) { return f.done(); });
+    });
+    BOOST_TEST(!hanging.done());
+    announce(file("go"));
 }
 
 BOOST_AUTO_TEST_CASE(workers_tell_what_they_are_doing) {

@@ -187,6 +187,37 @@ BOOST_AUTO_TEST_CASE(a_slow_reader_never_holds_up_a_worker) {
     BOOST_TEST(told_of_drops);
 }
 
+BOOST_AUTO_TEST_CASE(after_shutdown_every_line_has_been_given_however_slow_the_callback) {
+    for (const bool terminated : {false, true}) {
+        std::vector<std::string> lines;  // no lock: what comes later would be a race
+        process_pool pool(
+            {.workers = 2, .worker_output = [&](std::string_view line, pid_t, std::string_view) {
+                 ::usleep(500);
+                 lines.emplace_back(line);
+             }});
+        BOOST_TEST(pool.submit(say, 200).get() == 200);
+        if (terminated) {
+            pool.terminate();
+        } else {
+            pool.shutdown();
+        }
+        BOOST_TEST(lines.size() == 200U);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_callback_may_shut_its_pool_down) {
+    std::atomic<bool> went{false};
+    process_pool* self = nullptr;
+    process_pool pool({.workers = 1, .worker_output = [&](const output_line&) {
+                           self->shutdown();
+                           went = true;
+                       }});
+    self = &pool;
+    (void)pool.submit(say, 3);
+    until([&] { return went.load(); });
+    pool.shutdown();
+}
+
 BOOST_AUTO_TEST_CASE(a_callback_that_throws_does_no_harm) {
     process_pool pool({.workers = 1, .worker_output = [](const output_line&) {
                            throw std::runtime_error("no");

@@ -383,6 +383,84 @@ BOOST_AUTO_TEST_CASE(overloaded_names_the_worker_to_take_tasks_back_from) {
     BOOST_TEST(b.s.overloaded() == no_worker);
 }
 
+BOOST_AUTO_TEST_CASE(a_task_waits_behind_those_of_its_own_priority_only) {
+    bench b(1);
+    b.up(0);
+    b.measure(0, 1'000);
+    b.submit();
+    BOOST_TEST(b.hand_out().size() == 1U);
+    auto& urgent = b.submit(5);
+    BOOST_TEST(b.hand_out().empty());
+    auto& more_urgent = b.submit(6);
+    BOOST_TEST(b.hand_out().empty());
+    auto& plain = b.submit();
+    b.finish_first(0, 1'000);
+    BOOST_TEST((b.hand_out() == handed{{more_urgent.id, 0}}));
+    auto& equal = b.submit(6);
+    BOOST_TEST(b.hand_out().empty());  // others wait, too
+    b.s.removed(urgent);
+    BOOST_TEST(b.hand_out().empty());
+    b.s.removed(plain);
+    BOOST_TEST((b.hand_out() == handed{{equal.id, 0}}));
+    BOOST_TEST(b.ledger(0).size() == 2U);
+    BOOST_TEST(b.s.waiting() == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_waiting_task_outranks_those_of_a_lower_priority_at_workers_once) {
+    bench b(2);
+    b.two_measured(1'000);
+    BOOST_TEST(!b.s.outranked().has_value());
+    for (int i = 0; i != 10; ++i) b.submit();
+    BOOST_TEST(b.hand_out().size() == 10U);
+    b.submit(-1);
+    BOOST_TEST(!b.s.outranked().has_value());
+    auto& urgent = b.submit(3);
+    BOOST_TEST((b.s.outranked() == std::optional<std::int32_t>(3)));
+    // The first of each has begun; the others come back.
+    for (const worker_index worker : {0U, 1U}) {
+        while (b.ledger(worker).size() > 1) b.s.returned(*b.s.ledger(worker).back());
+    }
+    b.s.called_back(3);
+    BOOST_TEST(!b.s.outranked().has_value());
+    BOOST_TEST((b.s.first_waiting() == &urgent));
+    BOOST_TEST(b.hand_out().empty());
+    b.finish_first(1, 1'000);
+    const auto out = b.hand_out();
+    BOOST_TEST((out.front() == std::pair(urgent.id, worker_index{1})));
+    BOOST_TEST(out.size() == 1U);  // not even behind their equals, as the -1 waits, too
+    BOOST_TEST(!b.s.outranked().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_others_overtake_obstructs_what_is_behind_its_first_task) {
+    bench b(2);
+    b.two_measured(10'000);  // a window of 40
+    for (int i = 0; i != 100; ++i) b.submit();
+    (void)b.hand_out();
+    BOOST_TEST(b.ledger(0).size() == 40U);
+    BOOST_TEST(b.s.obstructed() == no_worker);
+    for (std::uint64_t i = 0; i != 2 * overtaken_max + 1; ++i) b.finish_first(1, 10'000);
+    BOOST_TEST(b.s.overloaded() == no_worker);  // tasks wait
+    BOOST_TEST(b.s.obstructed() == 0U);
+    BOOST_TEST(b.s.has_too_many(0));
+    BOOST_TEST(!b.s.has_too_many(1));
+    while (b.ledger(0).size() > 1) b.s.returned(*b.s.ledger(0).back());
+    BOOST_TEST(b.s.obstructed() == no_worker);
+    BOOST_TEST(!b.s.has_too_many(0));
+    for (const auto& [id, worker] : b.hand_out()) BOOST_TEST(worker == 1U);
+    b.s.suspend(0, false);
+    BOOST_TEST(b.ledger(0).size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(nobody_obstructs_where_there_is_no_other_worker) {
+    bench b(1);
+    b.up(0);
+    b.measure(0, 1'000);
+    for (int i = 0; i != 10; ++i) b.submit();
+    (void)b.hand_out();
+    b.s.at_long_task(0);
+    BOOST_TEST(b.s.obstructed() == no_worker);
+}
+
 BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
     for (unsigned seed = 1; seed != 60; ++seed) {
         BOOST_TEST_CONTEXT("seed " << seed) {

@@ -34,7 +34,8 @@ struct task_options {
     /// How often the task is run again after its worker crashed, or after a failure that retry_on
     /// names. Never after a cancel.
     int retries = 0;
-    /// Among waiting tasks the highest goes first; equal ones in order of submission.
+    /// Among waiting tasks the highest goes first; equal ones in order of submission. A task waits until it begins:
+    /// what has been handed to a worker ahead of time is taken back for a higher one.
     int priority = 0;
     /// Names the task in errors, events and worker_info.
     std::string name{};

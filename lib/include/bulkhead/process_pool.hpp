@@ -156,7 +156,7 @@ public:
     auto async_join(Token&& token) {
         return detail::with_asio<Token>::bridge::join(core_, std::forward<Token>(token));
     }
-    /// close() and join(), then the workers end. With `wait` false it returns at once and the
+    /// close() and join(), then the workers end, and all that they wrote has been passed on (worker_output). With `wait` false it returns at once and the
     /// destructor does the waiting; with `cancel_queued` tasks that have not started are cancelled.
     void shutdown(const shutdown_options& options = {});
     /// close(), cancels what is queued, kills what runs (SIGTERM, kill_grace, SIGKILL), and returns

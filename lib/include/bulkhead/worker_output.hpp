@@ -39,7 +39,8 @@ struct worker_output {
 ///
 /// A callback gets each line, as (const output_line&), as (std::string_view line, pid_t,
 /// std::string_view task_name), or as (pid_t, std::string_view task_name, std::string_view line). It is
-/// called by a thread of the pool's own, one call at a time; an exception from it is swallowed.
+/// called by a thread of the pool's own, one call at a time; an exception from it is swallowed. A line of more than
+/// 64 KiB comes in parts. After shutdown() and terminate() there are no more calls.
 ///
 /// With a callback, the end of a task that has written something is told once this process has read that (it
 /// does so at once, however slow the callback is); so the line is known to be its. What a process that a task

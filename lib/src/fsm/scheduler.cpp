@@ -36,8 +36,10 @@ scheduler::scheduler(std::size_t workers, const limits& limits)
 
 void scheduler::submitted(task_node& task) {
     task.step = task_step::waiting;
-    backlog_[task.priority].push_back(task);
+    auto& equals = backlog_[task.priority];
+    equals.push_back(task);
     ++waiting_;
+    if (equals.size() == 1) no_room_ = false;  // it may be the first now
 }
 
 task_node* scheduler::first_waiting() noexcept {
@@ -45,6 +47,23 @@ task_node* scheduler::first_waiting() noexcept {
         if (!list.empty()) return list.front();
     }
     return nullptr;
+}
+
+std::optional<std::int32_t> scheduler::outranked() noexcept {
+    if (waiting_ == 0 || handed_ == 0) return std::nullopt;
+    const auto first = first_waiting()->priority;
+    return first > lowest_handed_ ? std::optional(first) : std::nullopt;
+}
+
+void scheduler::called_back(std::int32_t below) noexcept {
+    lowest_handed_ = std::numeric_limits<std::int32_t>::max();
+    for (const auto& at : workers_) {
+        const auto* last = at.ledger.back();
+        // What is lower still has begun.
+        if (last != nullptr && last->priority >= below) {
+            lowest_handed_ = std::min(lowest_handed_, last->priority);
+        }
+    }
 }
 
 bool scheduler::is_at_long_task(seat& worker) const noexcept {
@@ -60,6 +79,8 @@ std::size_t scheduler::window(seat& worker) const noexcept {
 
 std::optional<hand_out> scheduler::next() {
     if (no_room_ || waiting_ == 0) return std::nullopt;
+    task_node& task = *first_waiting();
+    const bool all_equal = backlog_.find(task.priority)->second.size() == waiting_;
     const auto count = static_cast<worker_index>(workers_.size());
     worker_index chosen = no_worker;
     for (worker_index i = 0; i != count; ++i) {
@@ -72,14 +93,17 @@ std::optional<hand_out> scheduler::next() {
             chosen = at;
             break;
         }
-        if (chosen == no_worker && candidate.ledger.size() < window(candidate)) chosen = at;
+        if (chosen == no_worker && all_equal &&
+            candidate.ledger.back()->priority == task.priority &&
+            candidate.ledger.size() < window(candidate)) {
+            chosen = at;
+        }
     }
     if (chosen == no_worker) {
         no_room_ = true;
         return std::nullopt;
     }
     cursor_ = (chosen + 1) % count;
-    task_node& task = *first_waiting();
     unlink_waiting(task);
     task.step = task_step::handed;
     task.worker = chosen;
@@ -87,6 +111,7 @@ std::optional<hand_out> scheduler::next() {
     to.ledger.push_back(task);
     --to.budget;
     ++handed_;
+    lowest_handed_ = std::min(lowest_handed_, task.priority);
     return hand_out{&task, chosen};
 }
 
@@ -94,6 +119,7 @@ void scheduler::unlink_waiting(task_node& task) {
     const auto list = backlog_.find(task.priority);
     list->second.remove(task);
     --waiting_;
+    if (list->second.empty()) no_room_ = false;
     // The usual single priority keeps its list; of many, only those in use are kept.
     if (list->second.empty() && backlog_.size() > 1) backlog_.erase(list);
 }
@@ -103,7 +129,7 @@ void scheduler::leave_worker(task_node& task) {
     const bool was_first = from.ledger.front() == &task;
     from.ledger.remove(task);
     if (was_first) new_front(from);
-    --handed_;
+    if (--handed_ == 0) lowest_handed_ = std::numeric_limits<std::int32_t>::max();
     no_room_ = false;
 }
 
@@ -118,6 +144,7 @@ void scheduler::wait_in_front(task_node& task) {
     task.step = task_step::waiting;
     backlog_[task.priority].push_front(task);
     ++waiting_;
+    no_room_ = false;
 }
 
 void scheduler::returned(task_node& task) {
@@ -252,6 +279,15 @@ worker_index scheduler::overloaded() const {
         }
     }
     return idle ? most : no_worker;
+}
+
+worker_index scheduler::obstructed() noexcept {
+    if (ready_ < 2) return no_worker;
+    for (worker_index i = 0; i != workers_.size(); ++i) {
+        seat& at = workers_[i];
+        if (at.step == worker_step::ready && at.ledger.size() > 1 && is_at_long_task(at)) return i;
+    }
+    return no_worker;
 }
 
 }  // namespace bulkhead::fsm

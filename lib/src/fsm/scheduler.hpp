@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <vector>
@@ -94,8 +95,8 @@ public:
     // ---- tasks
     void submitted(task_node& task);
     /// The next thing to hand out, already booked as handed; nullopt when there is no task or no room.
-    /// Highest priority first, then the oldest; to a worker that has nothing, else to one whose window
-    /// has room.
+    /// Highest priority first, then the oldest; to a worker that has nothing, else, while all that waits and all
+    /// that it has is of one priority, to one whose window has room.
     [[nodiscard]] std::optional<hand_out> next();
     /// It could not be posted after all, or was taken back: waits again, before its equals.
     void returned(task_node& task);
@@ -109,6 +110,11 @@ public:
     void again(task_node& task);
 
     [[nodiscard]] task_node* first_waiting() noexcept;
+    /// Tasks at workers that a waiting one goes before: those of a lower priority than this are to be taken back,
+    /// from the ends of the ledgers on, as far as they have not begun, and then called_back() be told. nullopt when
+    /// there are none.
+    [[nodiscard]] std::optional<std::int32_t> outranked() noexcept;
+    void called_back(std::int32_t below) noexcept;
     [[nodiscard]] std::size_t waiting() const noexcept { return waiting_; }
     [[nodiscard]] std::size_t handed() const noexcept { return handed_; }
 
@@ -154,6 +160,13 @@ public:
     /// A worker with more than one task, while another has none and nothing waits: tasks should be
     /// taken back from it. no_worker when all is well.
     [[nodiscard]] worker_index overloaded() const;
+    /// A worker that has been at its first task while the others finished many, and has tasks behind that: these
+    /// should be taken back, whatever else waits. no_worker when all is well.
+    [[nodiscard]] worker_index obstructed() noexcept;
+    /// Its ledger is longer than its window has become.
+    [[nodiscard]] bool has_too_many(worker_index worker) noexcept {
+        return workers_[worker].ledger.size() > window(workers_[worker]);
+    }
     [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
 
 private:
@@ -186,6 +199,8 @@ private:
     std::map<std::int32_t, task_list, std::greater<>> backlog_;
     std::size_t waiting_ = 0;
     std::size_t handed_ = 0;
+    /// No task at a worker that could be taken back has a lower priority.
+    std::int32_t lowest_handed_ = std::numeric_limits<std::int32_t>::max();
     std::uint64_t finished_ = 0;
     std::size_t ready_ = 0;  // workers that are
     worker_index cursor_ = 0;

@@ -231,11 +231,22 @@ void output_relay::pass_on(parcel what) {
     wake_.notify_one();
 }
 
+void output_relay::flush() {
+    if (std::this_thread::get_id() == deliverer_.get_id()) return;
+    std::unique_lock lock(mutex_);
+    calm_.wait(lock, [this] { return parcels_.empty() && !delivering_; });
+}
+
 void output_relay::deliver() {
     std::unique_lock lock(mutex_);
     while (true) {
+        if (parcels_.empty()) {
+            delivering_ = false;
+            calm_.notify_all();
+        }
         wake_.wait(lock, [this] { return over_ || !parcels_.empty(); });
         if (parcels_.empty()) return;
+        delivering_ = true;
         const parcel next = std::move(parcels_.front());
         parcels_.pop_front();
         bytes_ -= next.line.text.size() + sizeof next;

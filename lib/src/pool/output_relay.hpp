@@ -80,6 +80,9 @@ public:
     /// For one worker; `task_name` tells which task it runs. Throws bulkhead::error.
     [[nodiscard]] std::shared_ptr<worker_streams> open(std::function<std::string()> task_name);
 
+    /// Waits until what has been read is passed on; not within a callback, which is a part of that.
+    void flush();
+
 private:
     friend class worker_streams;
 
@@ -98,9 +101,11 @@ private:
         io_.get_executor()};
     std::mutex mutex_;
     std::condition_variable wake_;
+    std::condition_variable calm_;
     std::deque<parcel> parcels_;
     std::size_t bytes_ = 0;
     std::size_t dropped_ = 0;
+    bool delivering_ = false;
     bool over_ = false;
     std::thread reader_;
     std::thread deliverer_;

@@ -334,6 +334,12 @@ void pool_core::finish() {
         throw usage_error(
             "bulkhead: a pool cannot be shut down with waiting from one of its own callbacks");
     }
+    end_once();
+    // Not under the mutex: a callback may shut the pool down, too.
+    relay_.flush();
+}
+
+void pool_core::end_once() {
     const std::lock_guard once(finish_mutex_);
     if (finished_) return;
     close();

@@ -25,6 +25,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -74,7 +75,7 @@ public:
     void cancel_queued();
     void terminate();
     void resize(std::int64_t workers);
-    /// Waits for the tasks, ends the workers and the loop. Once.
+    /// Waits for the tasks, ends the workers and the loop, and has their output passed on.
     void finish();
 
     [[nodiscard]] std::vector<worker_info> workers() const;
@@ -143,7 +144,8 @@ private:
         std::atomic<bool> lied{false};  // set under the lock, or by the loop thread
         /// A large result, collected piece by piece. The loop thread's.
         std::optional<collected> coming;
-        bool resting = false;  // ended for want of work; started when there is some
+        bool keeps_the_rest = false;  // call_back() is through with it
+        bool resting = false;         // ended for want of work; started when there is some
         std::chrono::steady_clock::time_point idle_since{};
         std::chrono::steady_clock::time_point started_at{};
         std::uint64_t waiting_ticket = 0;  // its oldest task at the last audit, not begun then
@@ -170,6 +172,7 @@ private:
     [[nodiscard]] std::size_t unresolved() const noexcept;
     [[nodiscard]] bool backlog_full() const noexcept;
     [[nodiscard]] bool on_loop_thread() const noexcept;
+    void end_once();
     void check_open() const;
     /// CLOCK_MONOTONIC, cheaply: late by a tick (1 to 4 ms) at most where tasks take longer than that, and
     /// else not later than the last result.
@@ -194,6 +197,9 @@ private:
     void unpost(remote_task& task);
     /// Takes back the newest tasks that `worker` has not begun; they wait again.
     void take_back(worker_index worker, std::size_t count_max);
+    /// Takes back from the ends of all ledgers what has not begun, as long as `is_to_come` says so of the last
+    /// one; the newest first, to the front of the backlog: they keep their order.
+    void call_back(const std::function<bool(worker_index, const remote_task&)>& is_to_come);
     /// Takes this one back; false when it has begun.
     [[nodiscard]] bool take_back(remote_task& task);
     [[nodiscard]] bool has_begun(const remote_task& task) const;

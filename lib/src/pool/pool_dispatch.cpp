@@ -16,6 +16,10 @@ constexpr std::chrono::milliseconds retry_after{1};
 }  // namespace
 
 void pool_core::dispatch() {
+    if (const auto urgent = scheduler_.outranked()) {
+        call_back([&](worker_index, const remote_task& last) { return last.priority < *urgent; });
+        scheduler_.called_back(*urgent);
+    }
     while (const auto out = scheduler_.next()) {
         auto& task = static_cast<remote_task&>(*out->task);
         if (!post(task, out->worker)) {
@@ -164,6 +168,22 @@ void pool_core::take_back(worker_index worker, std::size_t count_max) {
         if (!take_back(task)) break;  // those before it have begun sooner
     }
     handed_.store(scheduler_.handed(), std::memory_order_relaxed);
+}
+
+void pool_core::call_back(const std::function<bool(worker_index, const remote_task&)>& is_to_come) {
+    for (auto& at : seats_) at->keeps_the_rest = false;
+    while (true) {
+        remote_task* newest = nullptr;
+        for (worker_index i = 0; i != seats_.size(); ++i) {
+            if (!seats_[i]->box || seats_[i]->keeps_the_rest) continue;
+            auto* last = static_cast<remote_task*>(scheduler_.ledger(i).back());
+            if (last == nullptr || !is_to_come(i, *last)) continue;
+            if (newest == nullptr || newest->id < last->id) newest = last;
+        }
+        if (newest == nullptr) return;
+        const worker_index from = newest->worker;
+        if (!take_back(*newest)) seats_[from]->keeps_the_rest = true;
+    }
 }
 
 bool pool_core::condemn(remote_task& task, doom why) {

@@ -168,14 +168,19 @@ void pool_core::arm_audit() {
 void pool_core::rebalance() {
     const lock held(mutex_);
     balance_armed_ = false;
-    const auto from = scheduler_.overloaded();
+    auto from = scheduler_.overloaded();
+    const bool for_an_idle_one = from != fsm::no_worker;
+    if (!for_an_idle_one) from = scheduler_.obstructed();
     if (from == fsm::no_worker) return;
     const std::size_t waiting = scheduler_.ledger(from).size() - 1;
     const auto& first = static_cast<const remote_task&>(*scheduler_.ledger(from).front());
     if (has_begun(first) && running_for(from, channel::monotonic_ns()) > balance_after) {
         scheduler_.at_long_task(from);
-        take_back(from, waiting);
-    } else {
+        call_back([&](worker_index at, const remote_task&) {
+            return at == from ? scheduler_.ledger(at).size() > 1
+                              : !for_an_idle_one && scheduler_.has_too_many(at);
+        });
+    } else if (for_an_idle_one) {
         // Half of them; the rest may be next in a moment, or be taken at the next look.
         take_back(from, (waiting + 1) / 2);
     }
@@ -184,7 +189,10 @@ void pool_core::rebalance() {
 }
 
 void pool_core::arm_balance() {
-    if (balance_armed_ || scheduler_.overloaded() == fsm::no_worker) return;
+    if (balance_armed_ ||
+        (scheduler_.overloaded() == fsm::no_worker && scheduler_.obstructed() == fsm::no_worker)) {
+        return;
+    }
     balance_armed_ = true;
     if (!on_loop_thread()) {
         boost::asio::post(io_, [this] {
