@@ -64,6 +64,7 @@ private:
                 result.offset = script.ConsumeIntegral<std::uint64_t>();
                 result.where = script.ConsumeIntegral<std::uint8_t>() % 4;
                 result.kind = script.ConsumeIntegral<std::uint8_t>() % 5;
+                result.descriptors = script.ConsumeIntegral<std::uint8_t>();
                 std::memcpy(memory_.data() + offsetof(control_block, slots) +
                                 ticket % slots_max * sizeof(slot) + offsetof(slot, result),
                             &result, offsetof(result_envelope, payload));

@@ -1,11 +1,15 @@
 // Workers that write garbage into all that they share with their parent.
+#include "os/fd_channel.hpp"
 #include "support/compartment.hpp"
 #include "support/scene.hpp"
 
+#include <array>
+#include <cstring>
 #include <fcntl.h>
 #include <random>
 #include <ranges>
 #include <sstream>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 // A sanitizer's, where there is one.
@@ -107,6 +111,36 @@ int babble(std::uint64_t seed, int messages) {
     return messages;
 }
 
+/// The ticket of the task that this runs in.
+std::uint64_t own_ticket() {
+    for (const auto& at : own_control_block().slots) {
+        const auto state = at.state.load();
+        if (bulkhead::channel::has_begun(bulkhead::channel::step_of(state))) {
+            return bulkhead::channel::ticket_of(state);
+        }
+    }
+    std::abort();
+}
+
+/// A good object, and beside it what looks like another.
+bulkhead::shared_value<int> send_beside_a_result(int kind) {
+    std::array<char, 4096> content{};
+    const int memory = ::memfd_create("strange", MFD_ALLOW_SEALING);
+    if (kind == 2) content.fill('\xff');
+    if (kind == 3) {  // of a size that its header does not tell
+        const bulkhead::shared_value<int> good(1);
+        std::memcpy(content.data(), reinterpret_cast<const char*>(good.get()) - 320, 384);
+    }
+    if (::write(memory, content.data(), content.size()) != 4096) std::abort();
+    if (kind >= 2) ::fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+    const int fds[] = {kind == 0 ? STDIN_FILENO : memory};
+    for (const int to : own_sockets()) {
+        (void)bulkhead::os::send_fds(to, fds, own_ticket(), false);
+    }
+    ::close(memory);
+    return bulkhead::shared_value<int>(kind);
+}
+
 /// Tries to make the memory smaller under its parent.
 bool truncate_memory() {
     bool done = false;
@@ -181,6 +215,16 @@ BOOST_AUTO_TEST_CASE(a_few_words_of_garbage_harm_only_the_worker_that_wrote_them
 
 BOOST_AUTO_TEST_CASE(garbage_on_the_sockets_harms_only_the_worker_that_sent_it) {
     check_contained(*this, babble, 10, 2'000);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_worker_sends_as_an_object_and_is_none_fails_its_result) {
+    process_pool pool(1);
+    const pid_t pid = pool.submit(whoami).get();
+    for (int kind = 0; kind != 4; ++kind) {
+        const auto failure = error_of<bulkhead::error>(pool.submit(send_beside_a_result, kind));
+        BOOST_TEST(contains(failure.what(), "refers to"), kind << ": " << failure.what());
+    }
+    BOOST_TEST(pool.submit(whoami).get() == pid);
 }
 
 BOOST_AUTO_TEST_CASE(a_worker_cannot_shrink_the_memory_under_its_parent) {

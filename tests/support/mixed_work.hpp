@@ -40,6 +40,11 @@ inline std::array<char, 256> fixed_path(const fs::path& path) {
     return text;
 }
 
+inline bulkhead::shared_value<int> logged_share(const fs::path& log, int number) {
+    append_line(log, std::to_string(number));
+    return bulkhead::shared_value<int>(number * number);
+}
+
 inline int logged_nap(const fs::path& log, int number) {
     append_line(log, std::to_string(number));
     ::usleep(150);
@@ -113,6 +118,13 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
     }
     for (auto& [task, f] : small) {
         end(task, [&, task = task, &f = f] { return f.get() == task * task; });
+    }
+    std::map<int, future<bulkhead::shared_value<int>>> shared;
+    for (int i = 0; i != 20; ++i, ++number) {
+        shared[number] = pool.submit(as, logged_share, log, number);
+    }
+    for (auto& [task, f] : shared) {
+        end(task, [&, task = task, &f = f] { return *f.get() == task * task; });
     }
     // Some wait behind this one and are cancelled there: the worker passes them.
     const int pausing = number++;

@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -339,6 +340,58 @@ BOOST_AUTO_TEST_CASE(segments_of_tasks_that_were_taken_back_do_not_keep_others_o
         both.answer();
         BOOST_TEST(both.collect().first == ticket);
     }
+}
+
+BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_it) {
+    pair both;
+    const auto open_files = [] {
+        return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+    };
+    const auto before = open_files();
+    const std::string large(arena_payload_bytes_max + 1, 'l');
+    for (int round = 0; round != 3; ++round) {
+        // More than a socket holds, if nobody took them.
+        for (int i = 0; i != 600; ++i) {
+            both.post();
+            (void)both.receive();
+            both.worker->hand_over(std::vector{0, 1});
+            both.answer();
+            BOOST_TEST(both.collect().second == "y");
+        }
+        BOOST_TEST(open_files() == before);
+        const auto ticket = both.post();
+        (void)both.receive();
+        int ends[2];
+        BOOST_REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        both.worker->hand_over(ends);
+        both.answer(large);
+        ::close(ends[0]);
+        ::close(ends[1]);
+        std::uint64_t got = 0;
+        result_envelope envelope;
+        BOOST_REQUIRE((both.parent.collect(got, envelope) == harvest::result));
+        std::size_t left = 0;
+        {
+            std::vector<bulkhead::os::unique_fd> refers_to;
+            const auto bytes = both.parent.begin_result(got, envelope, left, nullptr, &refers_to);
+            BOOST_TEST(bytes.size() == large.size());
+            BOOST_REQUIRE(refers_to.size() == 2U);
+            BOOST_TEST(::write(refers_to[1].get(), "x", 1) == 1);
+            char letter = 0;
+            BOOST_TEST(::read(refers_to[0].get(), &letter, 1) == 1);
+            BOOST_TEST(letter == 'x');
+        }
+        both.parent.settled(got);
+        both.parent.release_arguments(both.placed[ticket]);
+        BOOST_TEST(open_files() == before);
+    }
+    both.post();
+    (void)both.receive();
+    BOOST_CHECK_THROW(both.worker->hand_over(std::vector{1'000'000}), bulkhead::error);
+    BOOST_CHECK_THROW(both.worker->hand_over(std::vector<int>(worker_port::handed_over_max + 1, 0)),
+                      bulkhead::error);
+    both.answer();
+    BOOST_TEST(both.collect().second == "y");
 }
 
 BOOST_AUTO_TEST_CASE(a_large_value_is_built_as_it_arrives_and_kept_as_bytes_where_its_count_lies) {

@@ -142,7 +142,9 @@ private:
 /// writer is kept. Waiters are not served in a row: a writer of large messages may be overtaken by
 /// writers of small ones.
 ///
-/// An anonymous queue goes away with the last process that holds it. A named one stays until
+/// An anonymous queue goes away with the last process that holds it. One that a task returns is held by the task's
+/// future, which needs one of this process's descriptors for it, and by no worker; at most 253 anonymous queues,
+/// locks and shared arrays can be in one result. A named one stays until
 /// remove(), also when nobody has it open.
 ///
 /// All operations may throw bulkhead::error when the memory has been overwritten by somebody.

@@ -11,11 +11,17 @@
 #include <algorithm>
 #include <cassert>
 #include <ctime>
+#include <iterator>
 #include <new>
 
 namespace bulkhead::channel {
 
 namespace {
+
+/// Messages over the lifeline: until one result's are there, more than a socket holds; and of one result, more
+/// than worker_port sends.
+constexpr std::size_t arrivals_max = 1024;
+constexpr std::size_t arrivals_of_one_max = 4;
 
 std::uint64_t read_clock(clockid_t clock) noexcept {
     timespec now{};
@@ -110,7 +116,8 @@ bool compartment::send_segment(const payload& arguments, task_envelope& envelope
         segment = &made.emplace(arguments.size());
         arguments.copy_to(segment->data());
     }
-    if (os::send_fd(lifeline_.get(), segment->fd(), segments_sent_ + 1, false) ==
+    const int fd = segment->fd();
+    if (os::send_fds(lifeline_.get(), {&fd, 1}, segments_sent_ + 1, false) ==
         os::send_result::full) {
         if (segments_placed_ == 0) os::ring(bell_.get());  // it is full of stale ones
         return false;
@@ -310,10 +317,41 @@ payload compartment::result_bytes(std::uint64_t ticket, const result_envelope& e
     return all;
 }
 
+compartment::arrival compartment::descriptors_of(std::uint64_t ticket) {
+    arrival all;
+    std::size_t of_this_one = 0;
+    for (std::size_t i = 0; i != arrivals_max; ++i) {
+        const auto tag = os::next_tag(lifeline_.get());
+        if (!tag || *tag > ticket) return all;
+        auto got = os::receive_fds(lifeline_.get());
+        if (!got || got->tag != ticket) continue;  // of a result that was not wanted
+        if (++of_this_one > arrivals_of_one_max) break;
+        all.cut_off = all.cut_off || got->cut_off;
+        std::move(got->fds.begin(), got->fds.end(), std::back_inserter(all.fds));
+    }
+    throw codec_error("bulkhead: a worker sends more descriptors than a result has");
+}
+
 payload compartment::begin_result(std::uint64_t ticket, const result_envelope& envelope,
-                                  std::size_t& left, detail::arriving_maker make_arriving) {
+                                  std::size_t& left, detail::arriving_maker make_arriving,
+                                  std::vector<os::unique_fd>* refers_to) {
     const auto bytes = envelope.bytes;
     left = 0;
+    const bool in_segment = envelope.where == static_cast<std::uint32_t>(place::segment);
+    arrival with;
+    if (in_segment || envelope.descriptors != 0) with = descriptors_of(ticket);
+    os::unique_fd segment_fd;
+    if (in_segment && !with.fds.empty()) {  // it was sent last
+        segment_fd = std::move(with.fds.back());
+        with.fds.pop_back();
+    }
+    if (with.cut_off) {
+        throw error("bulkhead: no descriptor is free to receive a task's " +
+                    std::string(in_segment ? "large result"
+                                           : "result, which refers to objects "
+                                             "that have one each"));
+    }
+    if (refers_to != nullptr) *refers_to = std::move(with.fds);
     switch (static_cast<place>(envelope.where)) {
         case place::here:
             if (bytes > result_envelope::inline_bytes) break;
@@ -332,19 +370,9 @@ payload compartment::begin_result(std::uint64_t ticket, const result_envelope& e
             }
             return payload({result_arena() + envelope.offset, static_cast<std::size_t>(bytes)});
         case place::segment:
-            // Bounded: an honest worker has no more under way than it has slots.
-            for (std::size_t i = 0; i != slots_max && !arrived_.contains(ticket); ++i) {
-                auto got = os::receive_fd(lifeline_.get());
-                if (!got) break;
-                if (arrived_.size() < slots_max)
-                    arrived_.insert_or_assign(got->tag, std::move(got->fd));
-            }
-            if (auto got = arrived_.extract(ticket)) {
-                if (!got.mapped()) {
-                    throw error("bulkhead: no descriptor is free to receive a task's large result");
-                }
+            if (segment_fd) {
                 auto segment = std::make_shared<detail::shared_payload>(
-                    std::move(got.mapped()), static_cast<std::size_t>(bytes));
+                    std::move(segment_fd), static_cast<std::size_t>(bytes));
                 segment->close_fd();
                 return {std::move(segment), static_cast<std::size_t>(bytes)};
             }

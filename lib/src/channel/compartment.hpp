@@ -11,7 +11,6 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -134,10 +133,23 @@ public:
     /// codec_error when the envelope lies about them.
     [[nodiscard]] payload result_bytes(std::uint64_t ticket, const result_envelope& envelope);
     /// The same with others' results in between: the last `left` bytes are still to be copied. With a maker, a
-    /// value of many bytes is built in place of being copied, if it can be what that maker makes.
+    /// value of many bytes is built in place of being copied, if it can be what that maker makes. `refers_to`:
+    /// the descriptors that the worker sent of what handles in it name, of whatever kind they are.
     [[nodiscard]] payload begin_result(std::uint64_t ticket, const result_envelope& envelope,
                                        std::size_t& left,
-                                       detail::arriving_maker make_arriving = nullptr);
+                                       detail::arriving_maker make_arriving = nullptr,
+                                       std::vector<os::unique_fd>* refers_to = nullptr);
+    struct arrival {
+        std::vector<os::unique_fd> fds;
+        bool cut_off = false;  // too few were free here: some are missing
+    };
+    /// What the worker has sent with this result, or is sending with a part of it, in that order; what it sent
+    /// with earlier ones is dropped. Throws codec_error when it sends more than any result has.
+    [[nodiscard]] arrival descriptors_of(std::uint64_t ticket);
+    /// The ticket whose result would be the next. With no result waiting, the worker is at it or at a later one.
+    [[nodiscard]] std::uint64_t next_to_collect() const noexcept {
+        return collect_next_.load(std::memory_order_relaxed);
+    }
     void copy_more(const result_envelope& envelope, payload& to, std::size_t& left) const noexcept;
     /// The worker may use the result's place in the arena again.
     void release_result(std::uint64_t ticket, const result_envelope& envelope) noexcept;
@@ -190,8 +202,7 @@ private:
 
     std::mutex collecting_;
     std::atomic<bool> watched_{false};
-    std::atomic<std::uint64_t> collect_next_{1};      // the sending side may look at it
-    std::map<std::uint64_t, os::unique_fd> arrived_;  // large results' memory, by ticket
+    std::atomic<std::uint64_t> collect_next_{1};  // the sending side may look at it
 };
 
 }  // namespace bulkhead::channel

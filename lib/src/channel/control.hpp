@@ -54,7 +54,7 @@ inline constexpr std::size_t arena_payload_bytes_max = detail::shared_payload_by
 /// What the items of one chunk may write before it is given back as it is.
 inline constexpr std::size_t chunk_result_bytes = std::size_t{256} * 1024;
 
-inline constexpr std::uint64_t control_magic = 0x35'30'6b'6c'75'62;  // "bulk05": layout 5
+inline constexpr std::uint64_t control_magic = 0x36'30'6b'6c'75'62;  // "bulk06": layout 6
 
 enum class slot_step : std::uint8_t {
     empty = 0,

@@ -49,7 +49,8 @@ struct result_envelope {
     std::uint64_t run_ns;
     std::uint32_t where;
     std::uint16_t kind;
-    std::uint16_t reported;  // progress; it is in the control block still
+    std::uint8_t reported;     // progress; it is in the control block still
+    std::uint8_t descriptors;  // of what it refers to, or a part of it: they are on the lifeline
 
     static constexpr std::size_t inline_bytes = envelope_bytes - 40;
     std::byte payload[inline_bytes];

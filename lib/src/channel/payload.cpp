@@ -33,7 +33,11 @@ void task_encoder::drop_block() noexcept {
 }
 
 void task_encoder::keep_alive(std::shared_ptr<const void> object) {
-    kept_.push_back(std::move(object));
+    kept_.push_back({std::move(object)});
+}
+
+void task_encoder::keep_reachable(std::shared_ptr<const void> object, int descriptor) {
+    kept_.push_back({std::move(object), descriptor});
 }
 
 std::unique_ptr<std::byte[]> task_encoder::take_heap() noexcept {

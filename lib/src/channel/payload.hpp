@@ -92,11 +92,11 @@ public:
 
     /// Of bytes that were copied here.
     [[nodiscard]] std::span<std::byte> writable() noexcept {
-        return {bytes_ > sizeof inline_ ? heap_.get() : inside(), rare_ ? 0 : bytes_};
+        return {bytes_ > sizeof inline_ ? heap_.get() : inside(), lies_here() ? bytes_ : 0};
     }
     /// Nothing where a container was kept, or arrives.
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
-        if (rare_) {
+        if (!lies_here()) {
             const auto* in = shared();
             return in != nullptr ? std::span<const std::byte>(in->data(), bytes_)
                                  : std::span<const std::byte>();
@@ -116,6 +116,11 @@ public:
         return rare_ ? rare_->value.get() : nullptr;
     }
     [[nodiscard]] std::size_t size() const noexcept { return bytes_; }
+    /// What handles in it name: as long as it lives, they can be decoded.
+    void keep(std::vector<std::shared_ptr<const void>> objects) {
+        if (!rare_) rare_ = std::make_unique<rare>(nullptr, nullptr);
+        rare_->objects = std::move(objects);
+    }
     void clear() noexcept {
         heap_.reset();
         rare_.reset();
@@ -125,7 +130,11 @@ public:
 private:
     void take_large(detail::task_encoder& encoded);
 
-    /// One of the three, or pieces between what lies in `shared`.
+    [[nodiscard]] bool lies_here() const noexcept {
+        return !rare_ || (!rare_->shared && !rare_->value && rare_->pieces.empty());
+    }
+
+    /// One of the first three, or pieces between what lies in `shared`.
     struct rare {
         rare(std::shared_ptr<detail::shared_payload> memory,
              std::unique_ptr<detail::arriving_value> arrives) noexcept
@@ -133,6 +142,7 @@ private:
         std::shared_ptr<detail::shared_payload> shared;
         std::unique_ptr<detail::arriving_value> value;
         std::vector<detail::bulk_piece> pieces;  // between what was written, here or on the heap
+        std::vector<std::shared_ptr<const void>> objects;
     };
 
     [[nodiscard]] std::byte* inside() noexcept {

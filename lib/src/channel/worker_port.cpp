@@ -119,7 +119,7 @@ void worker_port::drop_stale_segments() noexcept {
     if (stale == stale_dropped_) return;
     while (const auto tag = os::next_tag(lifeline_.get())) {
         if (*tag > stale) break;
-        (void)os::receive_fd(lifeline_.get());
+        (void)os::receive_fds(lifeline_.get());
     }
     stale_dropped_ = stale;
 }
@@ -133,20 +133,20 @@ std::span<const std::byte> worker_port::arguments() {
         case place::arena:
             return {memory_.data() + control_bytes + task.offset, bytes};
         case place::segment:
-            while (auto got = os::receive_fd(lifeline_.get())) {
+            while (auto got = os::receive_fds(lifeline_.get())) {
                 if (got->tag != task.offset) continue;  // of a task that was taken back
                 segment_note note{};
                 std::memcpy(&note, task.payload, sizeof note);
                 arguments_segment_ = known_segments_.find(note.id);
                 if (!arguments_segment_) {
-                    if (!got->fd) {
+                    if (got->fds.empty()) {
                         throw error(
                             "bulkhead: this worker has no descriptor free to receive a task's "
                             "large arguments");
                     }
                     const auto all = note.id == 0 ? bytes : static_cast<std::size_t>(note.bytes);
                     arguments_segment_ =
-                        std::make_shared<detail::shared_payload>(std::move(got->fd), all);
+                        std::make_shared<detail::shared_payload>(std::move(got->fds[0]), all);
                     arguments_segment_->close_fd();
                     if (note.id != 0) known_segments_.keep(note.id, arguments_segment_);
                 }
@@ -183,6 +183,31 @@ void worker_port::sweep_taken() {
     });
 }
 
+void worker_port::send_descriptors(std::span<const int> fds) {
+    os::send_result how{};
+    while ((how = os::send_fds(lifeline_.get(), fds, ticket_, true)) == os::send_result::full) {
+        drop_stale_segments();
+        os::yield_cpu();  // ETOOMANYREFS, until the parent takes what is under way
+    }
+    // `gone` is no matter: so is the result.
+    if (how == os::send_result::refused) {
+        throw error("bulkhead: cannot send a descriptor that belongs to a task's result: " +
+                    os::errno_text(errno));
+    }
+    descriptors_sent_ = true;
+}
+
+void worker_port::hand_over(std::span<const int> fds) {
+    if (fds.size() > handed_over_max) {
+        throw error("bulkhead: a task's result refers to " + std::to_string(fds.size()) +
+                    " anonymous queues, locks or shared arrays; at most " +
+                    std::to_string(handed_over_max) +
+                    " can be in one result: give them names, or return them from several tasks");
+    }
+    send_descriptors(fds);
+    BULKHEAD_KILL_POINT("worker.handed");
+}
+
 void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
                          const std::shared_ptr<detail::shared_payload>& shared) {
     BULKHEAD_KILL_POINT("worker.finish");
@@ -200,11 +225,8 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
             segment = std::make_shared<detail::shared_payload>(bytes.size());
             std::memcpy(segment->data(), bytes.data(), bytes.size());
         }
-        while (os::send_fd(lifeline_.get(), segment->fd(), ticket_, true) ==
-               os::send_result::full) {
-            drop_stale_segments();
-            os::yield_cpu();  // ETOOMANYREFS, until the parent takes what is under way
-        }
+        const int fd = segment->fd();
+        send_descriptors({&fd, 1});
         BULKHEAD_KILL_POINT("worker.memory_sent");
     }
     publish(result);
@@ -254,6 +276,7 @@ void worker_port::publish(const result_envelope& result) noexcept {
     at.result.started_ns = task_started_ns_;
     at.result.reported = reported_.load(std::memory_order_relaxed) ? 1 : 0;
     reported_.store(false, std::memory_order_relaxed);
+    at.result.descriptors = std::exchange(descriptors_sent_, false) ? 1 : 0;
     at.result.run_ns = monotonic_ns() - task_started_ns_;
     BULKHEAD_KILL_POINT("worker.result_written");
     // Release: whoever reads the word reads the result that belongs to it. This store is the commit.

@@ -6,6 +6,7 @@
 #include "channel/known_segments.hpp"
 #include "channel/payload.hpp"
 #include "os/fd.hpp"
+#include "os/fd_channel.hpp"
 #include "os/memfd.hpp"
 #include "os/spin.hpp"
 
@@ -46,6 +47,12 @@ public:
     /// How far the task is. Any thread, one at a time.
     void report(const task_progress& now) noexcept;
     void start_clock() noexcept;
+
+    /// Sends the parent descriptors of what the result refers to, ahead of it and no more than once for each. All
+    /// or none, so that no result waits for room with a part of it under way. Throws bulkhead::error when there
+    /// are too many, or one is none.
+    void hand_over(std::span<const int> fds);
+    static constexpr std::size_t handed_over_max = os::fds_per_message_max;
 
     /// Gives the result, and is done with the task. Throws bulkhead::error, before any of it shows, when
     /// there is no memory for a large one.
@@ -99,6 +106,7 @@ private:
     void sweep_taken();
     void drop_stale_segments() noexcept;
     [[nodiscard]] bool lend(result_envelope& result, std::span<const std::byte> bytes);
+    void send_descriptors(std::span<const int> fds);
     void publish(const result_envelope& result) noexcept;
     enum class woken : std::uint8_t { by_parent, by_its_end, by_time };
     /// Without a `limit` until something happens.
@@ -111,7 +119,8 @@ private:
 
     os::unique_fd lifeline_;
     os::unique_fd bell_;
-    bool rung_ = false;  // and not silenced yet
+    bool rung_ = false;              // and not silenced yet
+    bool descriptors_sent_ = false;  // with the result that comes next
     os::mapping memory_;
     control_block* control_;
     std::uint64_t ticket_ = 1;  // of the task it is at, or waits for

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace bulkhead::os {
 
@@ -12,6 +13,29 @@ namespace {
 
 /// A peer that sends nothing else would keep the receiver for ever.
 constexpr int strange_messages_max = 1000;
+
+constexpr std::size_t control_bytes_max = CMSG_SPACE(fds_per_message_max * sizeof(int));
+
+/// Those of a message that was received.
+void adopt_fds(const msghdr& message, std::vector<unique_fd>& to) {
+    const cmsghdr* header = CMSG_FIRSTHDR(&message);
+    if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) {
+        return;
+    }
+    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    const auto fd_at = [&](std::size_t i) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+        return fd;
+    };
+    try {
+        to.reserve(count);
+    } catch (...) {
+        for (std::size_t i = 0; i != count; ++i) ::close(fd_at(i));
+        throw;
+    }
+    for (std::size_t i = 0; i != count; ++i) to.emplace_back(fd_at(i));
+}
 
 }  // namespace
 
@@ -23,19 +47,19 @@ std::pair<unique_fd, unique_fd> make_lifeline() {
     return {above_stdio(unique_fd(ends[0])), above_stdio(unique_fd(ends[1]))};
 }
 
-send_result send_fd(int socket, int fd, std::uint64_t tag, bool block) noexcept {
+send_result send_fds(int socket, std::span<const int> fds, std::uint64_t tag, bool block) noexcept {
     iovec part{&tag, sizeof tag};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
+    alignas(cmsghdr) char control[control_bytes_max]{};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
     message.msg_control = control;
-    message.msg_controllen = sizeof control;
+    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    header->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
     while (true) {
         if (::sendmsg(socket, &message, MSG_NOSIGNAL | (block ? 0 : MSG_DONTWAIT)) >= 0) {
             return send_result::sent;
@@ -45,24 +69,28 @@ send_result send_fd(int socket, int fd, std::uint64_t tag, bool block) noexcept 
         if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS) {
             return send_result::full;
         }
-        return send_result::gone;
+        return errno == EBADF || errno == EINVAL ? send_result::refused : send_result::gone;
     }
 }
 
 std::optional<std::uint64_t> next_tag(int socket) noexcept {
     std::uint64_t tag = 0;
-    while (true) {
-        const auto bytes = ::recv(socket, &tag, sizeof tag, MSG_DONTWAIT | MSG_PEEK);
+    for (int i = 0; i != strange_messages_max; ++i) {
+        const auto bytes = ::recv(socket, &tag, sizeof tag, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
         if (bytes == sizeof tag) return tag;
-        if (bytes >= 0 || errno != EINTR) return std::nullopt;
+        if (bytes < 0 && errno == EINTR) continue;
+        if (bytes < 0) return std::nullopt;
+        // An end of file, or else a message of another form, which is in the way.
+        if (::recv(socket, &tag, sizeof tag, MSG_DONTWAIT) <= 0) return std::nullopt;
     }
+    return std::nullopt;
 }
 
-std::optional<received_fd> receive_fd(int socket) noexcept {
+std::optional<received_fds> receive_fds(int socket) {
     for (int i = 0; i != strange_messages_max; ++i) {
-        received_fd got;
+        received_fds got;
         iovec part{&got.tag, sizeof got.tag};
-        alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
+        alignas(cmsghdr) char control[control_bytes_max];
         msghdr message{};
         message.msg_iov = &part;
         message.msg_iovlen = 1;
@@ -71,16 +99,9 @@ std::optional<received_fd> receive_fd(int socket) noexcept {
         const auto bytes = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (bytes < 0 && errno == EINTR) continue;
         if (bytes <= 0) return std::nullopt;
-        const cmsghdr* header = CMSG_FIRSTHDR(&message);
-        if (header != nullptr && header->cmsg_level == SOL_SOCKET &&
-            header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int))) {
-            int fd = -1;
-            std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-            got.fd.reset(fd);
-            if (bytes == sizeof got.tag) return got;
-        } else if ((message.msg_flags & MSG_CTRUNC) != 0 && bytes == sizeof got.tag) {
-            return got;  // the kernel had no descriptor for it
-        }
+        adopt_fds(message, got.fds);
+        got.cut_off = (message.msg_flags & MSG_CTRUNC) != 0;
+        if (bytes == sizeof got.tag && (got.cut_off || !got.fds.empty())) return got;
     }
     return std::nullopt;
 }

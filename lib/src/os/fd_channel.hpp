@@ -7,26 +7,39 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
 namespace bulkhead::os {
 
 /// SOCK_SEQPACKET, close-on-exec. Throws bulkhead::error.
 [[nodiscard]] std::pair<unique_fd, unique_fd> make_lifeline();
 
-enum class send_result : std::uint8_t { sent, full, gone };
-
-/// Sends `fd` marked with `tag`. With `block` false gives `full` instead of waiting.
-[[nodiscard]] send_result send_fd(int socket, int fd, std::uint64_t tag, bool block) noexcept;
-
-struct received_fd {
-    unique_fd fd;
-    std::uint64_t tag = 0;
+enum class send_result : std::uint8_t {
+    sent,
+    full,
+    gone,     // the other side
+    refused,  // one of the descriptors is none; errno tells
 };
-/// The next one's tag, if one has arrived; it stays there.
+
+/// In one message: SCM_MAX_FD of Linux.
+inline constexpr std::size_t fds_per_message_max = 253;
+
+/// Sends 1 to fds_per_message_max descriptors marked with `tag`, all or none. With `block` false gives `full`
+/// instead of waiting.
+[[nodiscard]] send_result send_fds(int socket, std::span<const int> fds, std::uint64_t tag,
+                                   bool block) noexcept;
+
+struct received_fds {
+    std::vector<unique_fd> fds;
+    std::uint64_t tag = 0;
+    bool cut_off = false;  // this process had too few descriptors free
+};
+/// The next message's tag, if one has arrived; it stays there. Messages of another form are dropped.
 [[nodiscard]] std::optional<std::uint64_t> next_tag(int socket) noexcept;
-/// The next one that has arrived, if any; never waits. Without a descriptor when this process had
-/// none free. Messages of another form are dropped.
-[[nodiscard]] std::optional<received_fd> receive_fd(int socket) noexcept;
+/// The next message that has arrived, if any; never waits. Those of another form are dropped. Throws
+/// std::bad_alloc, the descriptors closed.
+[[nodiscard]] std::optional<received_fds> receive_fds(int socket);
 
 }  // namespace bulkhead::os

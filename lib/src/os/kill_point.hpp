@@ -18,6 +18,7 @@ inline constexpr std::array worker_kill_points = std::to_array<std::string_view>
     "worker.reporting",       // its report of progress is half written
     "worker.item_done",       // an item of a chunk is committed
     "worker.encode",          // its function has returned
+    "worker.handed",          // what its result refers to is on its way to the parent
     "worker.finish",          // its result is encoded
     "worker.lent",            // the result lies in the arena
     "worker.memory_sent",     // its memory is on its way to the parent

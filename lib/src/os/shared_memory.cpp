@@ -2,6 +2,8 @@
 // memory means is left to the layer above.
 #include "os/shared_memory.hpp"
 
+#include "os/memfd.hpp"
+
 #include "os/file_users.hpp"
 
 #include <boost/interprocess/exceptions.hpp>
@@ -151,6 +153,15 @@ std::optional<shared_segment> shared_segment::open(const std::string& path, std:
          errno == EACCES ? "; it belongs to another user, or its permissions were changed" : "");
 }
 
+shared_segment shared_segment::open_sent(unique_fd fd, std::size_t bytes_min,
+                                         const std::string& what) {
+    if (!is_sealed_memory(fd.get(), 0)) {
+        throw bulkhead::error("bulkhead: " + what +
+                              " is no shared memory, or could be shrunk by its sender; refused");
+    }
+    return adopt(above_stdio(std::move(fd)), bytes_min, what);
+}
+
 shared_segment shared_segment::open_of_process(int pid, int fd, std::size_t bytes_min,
                                                bool must_be_sealed, const std::string& what) {
     const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
@@ -167,8 +178,7 @@ shared_segment shared_segment::open_of_process(int pid, int fd, std::size_t byte
     unique_fd opened =
         above_stdio(unique_fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)));
     if (!opened) fail("open", what + " of process " + std::to_string(pid), errno);
-    const int seals = ::fcntl(opened.get(), F_GET_SEALS);
-    if (must_be_sealed && (seals < 0 || (seals & F_SEAL_SHRINK) == 0)) {
+    if (must_be_sealed && !is_sealed_memory(opened.get(), 0)) {
         throw bulkhead::error("bulkhead: " + what + " of process " + std::to_string(pid) +
                               " could be shrunk by its sender; refused");
     }

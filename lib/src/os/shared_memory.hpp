@@ -53,6 +53,10 @@ public:
                                                         bool must_be_sealed,
                                                         const std::string& what);
 
+    /// Maps what another process has sent: sealed memory, as of create_anonymous.
+    [[nodiscard]] static shared_segment open_sent(unique_fd fd, std::size_t bytes_min,
+                                                  const std::string& what);
+
     [[nodiscard]] std::byte* data() const noexcept;
     [[nodiscard]] std::size_t size() const noexcept;
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }

@@ -168,7 +168,8 @@ std::string demangled(const std::type_info* type) {
     return text;
 }
 
-wire_exception describe_current() {
+/// `kept`: what it refers to.
+wire_exception describe_current(std::vector<kept_object>& kept) {
     wire_exception e;
     e.type = table::size;
     const std::type_info* const type = abi::__cxa_current_exception_type();
@@ -179,6 +180,7 @@ wire_exception describe_current() {
         own->encode_current(content);
         e.own_type = type->name();
         e.own.assign(content.bytes().begin(), content.bytes().end());
+        kept = std::move(content.kept());
     }
     try {
         throw;
@@ -211,8 +213,9 @@ template <class... More>
 /// The exception being handled, as from a worker, but that it is of this process.
 template <class... More>
 std::exception_ptr made_anew(const std::string& task_name) {
+    std::vector<kept_object> kept;
     try {
-        rethrow<More...>(describe_current(), ::getpid(), task_name);
+        rethrow<More...>(describe_current(kept), ::getpid(), task_name);
     } catch (...) {
         return std::current_exception();
     }
@@ -227,10 +230,21 @@ bool register_exception(const registered_exception& how) {
     return true;
 }
 
-void encode_current_exception(encoder& out) { out.write(describe_current()); }
+void encode_current_exception(encoder& out) {
+    std::vector<kept_object> kept;
+    out.write(describe_current(kept));
+    for (auto& one : kept) {
+        if (one.descriptor < 0) {
+            out.keep_alive(std::move(one.object));
+        } else {
+            out.keep_reachable(std::move(one.object), one.descriptor);
+        }
+    }
+}
 
 std::string describe_current_exception() {
-    const auto e = describe_current();
+    std::vector<kept_object> kept;
+    const auto e = describe_current(kept);
     return e.message.empty() ? e.type_name : e.type_name + ": " + e.message;
 }
 

@@ -248,6 +248,9 @@ private:
     [[nodiscard]] std::optional<collected> read_result(worker_index worker, std::uint64_t ticket,
                                                        const channel::result_envelope& envelope,
                                                        builder by);
+    /// Throws bulkhead::error when one is no object of this library, or cannot be mapped.
+    [[nodiscard]] static std::vector<std::shared_ptr<const void>> adopt_objects(
+        std::vector<os::unique_fd> fds);
     void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
     void accept_one(collected& result, std::vector<remote_task*>& resolved);
     void note_times(const remote_task& task, const channel::result_envelope& envelope);
@@ -308,11 +311,18 @@ private:
     void listen(worker_index worker);
 
     // ---- pool_death.cpp: workers' ends, on the loop thread
+    /// Of the task that a worker was at: what finished items of it refer to.
+    struct partial_references {
+        std::uint64_t ticket = 0;
+        std::vector<std::shared_ptr<const void>> objects;
+    };
     struct worker_end {
         process_status status;
         const std::string& stderr_tail;
         const crash_details& details;
+        const partial_references& references;
     };
+    [[nodiscard]] partial_references references_of_partial(worker_index worker) noexcept;
     void kill_worker(worker_index worker);
     void on_death(worker_index worker);
     void settle(worker_index worker, const worker_end& end, std::vector<remote_task*>& resolved,

@@ -45,6 +45,7 @@ void pool_core::on_death(worker_index worker) {
         if (batch.empty() && !at.coming) break;
         accept(batch, resolved);
     }
+    const partial_references references = references_of_partial(worker);
     std::vector<pool_event> events;
     const auto streams = std::exchange(at.streams, nullptr);
     streams->finish();
@@ -81,7 +82,7 @@ void pool_core::on_death(worker_index worker) {
                                            .killed_as_liar = at.lied,
                                            .exceeded_group = exceeded_group,
                                            .oom_kill_counted = by_kernel});
-    settle(worker, {status, stderr_tail, details}, resolved, events);
+    settle(worker, {status, stderr_tail, details, references}, resolved, events);
     BULKHEAD_KILL_POINT("parent.settled");
     at.death.close();
     at.bell.close();
@@ -119,6 +120,17 @@ void pool_core::on_death(worker_index worker) {
     resolve_all(resolved);
     if (box->is_watched()) box->wake_caller();
     dismiss_keeper();
+}
+
+pool_core::partial_references pool_core::references_of_partial(worker_index worker) noexcept {
+    auto& box = *seats_[worker]->box;
+    try {
+        const std::lock_guard collecting(box.collecting());
+        const auto ticket = box.next_to_collect();
+        return {ticket, adopt_objects(box.descriptors_of(ticket).fds)};
+    } catch (const std::exception&) {
+        return {};  // memory, descriptors or a liar: decoding what is not there will say so
+    }
 }
 
 void pool_core::settle(worker_index worker, const worker_end& end,
@@ -177,7 +189,9 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
             worker_crashed(end.status, pid, phase, task.name(), end.stderr_tail, end.details));
     }
     if (task.what.chunk) {
-        task.set_partial(at.box->partial_items_of(ticket), std::move(error), pid);
+        auto items = at.box->partial_items_of(ticket);
+        if (ticket == end.references.ticket) items.keep(end.references.objects);
+        task.set_partial(std::move(items), std::move(error), pid);
     } else {
         task.set_error(std::move(error));
     }

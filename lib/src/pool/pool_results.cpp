@@ -4,6 +4,7 @@
 
 #include "os/kill_point.hpp"
 #include "pool/exception_travel.hpp"
+#include "ring/shared_object.hpp"
 
 #include <boost/asio/post.hpp>
 
@@ -97,15 +98,31 @@ std::optional<pool_core::collected> pool_core::read_result(worker_index worker,
                                                            const channel::result_envelope& envelope,
                                                            builder by) {
     collected result{worker, ticket, envelope, {}, 0, by.task_id, nullptr};
+    std::vector<os::unique_fd> refers_to;
     try {
-        result.bytes = seats_[worker]->box->begin_result(ticket, envelope, result.left, by.make);
+        result.bytes =
+            seats_[worker]->box->begin_result(ticket, envelope, result.left, by.make, &refers_to);
     } catch (const codec_error&) {
         return std::nullopt;
     } catch (...) {
         result.failure = std::current_exception();  // no memory or descriptor here: no lie
         result.left = 0;
     }
+    if (refers_to.empty()) return result;
+    try {
+        result.bytes.keep(adopt_objects(std::move(refers_to)));
+    } catch (...) {
+        result.failure = std::current_exception();
+        result.left = 0;
+    }
     return result;
+}
+
+std::vector<std::shared_ptr<const void>> pool_core::adopt_objects(std::vector<os::unique_fd> fds) {
+    std::vector<std::shared_ptr<const void>> objects;
+    objects.reserve(fds.size());
+    for (auto& fd : fds) objects.push_back(ring::shared_object::adopt_sent(std::move(fd)));
+    return objects;
 }
 
 void pool_core::accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved) {

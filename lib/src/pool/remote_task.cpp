@@ -132,8 +132,7 @@ void remote_task::take(result_reader read, void* out) {
 void remote_task::set_arguments(task_encoder& encoded) {
     bytes.take(encoded);
     if (!encoded.kept().empty()) {
-        kept_ =
-            std::make_unique<std::vector<std::shared_ptr<const void>>>(std::move(encoded.kept()));
+        kept_ = std::make_unique<std::vector<kept_object>>(std::move(encoded.kept()));
     }
 }
 

@@ -139,7 +139,7 @@ private:
 
     std::weak_ptr<pool_core> core_;
     std::unique_ptr<extras> extras_;
-    std::unique_ptr<std::vector<std::shared_ptr<const void>>> kept_;
+    std::unique_ptr<std::vector<kept_object>> kept_;
     std::exception_ptr error_;
     std::uint64_t run_ns_ = 0;
     pid_t pid_ = 0;

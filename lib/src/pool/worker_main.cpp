@@ -84,8 +84,8 @@ private:
     std::stop_source source_;
 };
 
-/// What handles in results name must outlive the moment in which the parent decodes them, whenever
-/// that is: the latest so many are kept.
+/// Of what a codec keeps alive and no descriptor leads to: the latest so many, as nobody says when the parent
+/// has decoded it.
 constexpr std::size_t kept_objects_max = 1024;
 
 /// Of its limit: a worker that has more after a task is replaced, before the next tasks fail for want of
@@ -187,7 +187,14 @@ public:
         }
         end_if_forked();
         if (watcher_) watcher_->done();
-        keep_results();
+        try {
+            (void)hand_over_kept();
+        } catch (...) {
+            port_.drop_chunk();
+            kind = result_kind::exception;
+            out_.clear();
+            encode_current_exception(out_);
+        }
         end_output();
         if (sent_) return;
         if (port_.memory_max_bytes() != 0 && has_grown(port_.memory_max_bytes())) port_.is_worn();
@@ -234,7 +241,7 @@ public:
     }
 
     bool end_item() override {
-        keep_results();
+        const bool handed_over = hand_over_of_item();
         const outcome_record record{threw_ ? 1U : 0U, out_.size()};
         const std::size_t needed = sizeof record + padded(out_.size());
         if (block_.size() < committed_bytes_ + needed) {
@@ -247,7 +254,8 @@ public:
         std::memcpy(at + sizeof record, out_.bytes().data(), out_.size());
         committed_bytes_ += needed;
         port_.commit_items(++committed_items_, committed_bytes_);
-        return !port_.abandoned();
+        // The last of its chunk: the parent takes what it refers to once the chunk has ended.
+        return !handed_over && !port_.abandoned();
     }
 
     [[noreturn]] void leave_fork() override { detail::leave_fork(); }
@@ -280,9 +288,10 @@ public:
 
     bool flat_item_failed(std::size_t item) override {
         item_failed();
+        const bool handed_over = hand_over_of_item();
         const flat_error_record record{item, out_.size()};
         const std::size_t needed = sizeof record + padded(out_.size());
-        if (block_.size() < flat_.bytes + needed) {
+        if (handed_over || block_.size() < flat_.bytes + needed) {
             assemble(item + 1, flat_errors_at_, {flat_.values, flat_.bytes - header_bytes},
                      flat_.bytes - header_bytes, record);
             return false;
@@ -315,7 +324,6 @@ private:
         assembled_.write_bytes(out_.bytes().data(), out_.size());
         static constexpr std::byte padding[8]{};
         assembled_.write_bytes(padding, padding_bytes);
-        keep_results();
         port_.drop_chunk();
         end_output();
         give(result_kind::items, assembled_);
@@ -372,10 +380,36 @@ private:
         }
     }
 
-    void keep_results() {
-        for (auto& object : out_.kept()) kept_.push_back(std::move(object));
-        out_.kept().clear();
-        while (kept_.size() > kept_objects_max) kept_.pop_front();
+    /// What handles in the result name goes to the parent, ahead of it: from then on it does without this
+    /// process. Whether there is any such.
+    bool hand_over_kept() {
+        auto& kept = out_.kept();
+        if (kept.empty()) return false;
+        descriptors_.clear();
+        for (auto& one : kept) {
+            if (one.descriptor >= 0) {
+                descriptors_.push_back(one.descriptor);
+            } else {
+                kept_.push_back(std::move(one.object));
+                if (kept_.size() > kept_objects_max) kept_.pop_front();
+            }
+        }
+        std::sort(descriptors_.begin(), descriptors_.end());
+        descriptors_.erase(std::unique(descriptors_.begin(), descriptors_.end()),
+                           descriptors_.end());
+        if (!descriptors_.empty()) port_.hand_over(descriptors_);
+        kept.clear();
+        return !descriptors_.empty();
+    }
+
+    bool hand_over_of_item() {
+        try {
+            return hand_over_kept();
+        } catch (...) {
+            item_failed();
+            out_.kept().clear();
+            return false;
+        }
     }
 
     worker_port& port_;
@@ -397,6 +431,7 @@ private:
     bool sent_ = false;
     std::optional<stop_watcher> watcher_;
     std::mutex reporting_;
+    std::vector<int> descriptors_;
     std::deque<std::shared_ptr<const void>> kept_;
 };
 

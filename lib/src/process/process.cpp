@@ -19,7 +19,7 @@ namespace bulkhead {
 struct process::impl {
     os::child child;
     process_status status;
-    std::vector<std::shared_ptr<const void>> kept;  // what the arguments' handles name
+    std::vector<detail::kept_object> kept;  // what the arguments' handles name
     unsigned forks = os::fork_count();
 
     bool ended(std::optional<std::chrono::steady_clock::time_point> deadline) {

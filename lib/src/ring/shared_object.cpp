@@ -189,20 +189,35 @@ std::shared_ptr<shared_object> shared_object::adopt(os::shared_segment segment, 
                                                     const std::string& description) {
     std::shared_ptr<shared_object> fresh(new shared_object(std::move(segment), name, description));
     fresh->check(type);
+    const shared_object* const checked = fresh.get();
+    auto object = known_or(std::move(fresh));
+    if (object.get() != checked) object->check(type);
+    return object;
+}
+
+std::shared_ptr<shared_object> shared_object::known_or(std::shared_ptr<shared_object> fresh) {
     fresh->id_ = fresh->header().id;
-    std::shared_ptr<shared_object> known;  // outlives the guard: its end takes the lock
-    {
-        registry& all = registry::instance();
-        const std::lock_guard guard(all.lock);
-        auto& entry = all.objects[fresh->id_];
-        known = entry.lock();
-        if (known == nullptr) {
-            entry = fresh;
-            return fresh;
-        }
+    registry& all = registry::instance();
+    const std::lock_guard guard(all.lock);
+    auto& entry = all.objects[fresh->id_];
+    auto known = entry.lock();
+    if (known == nullptr) {
+        entry = fresh;
+        return fresh;
     }
-    known->check(type);
     return known;
+}
+
+std::shared_ptr<shared_object> shared_object::adopt_sent(os::unique_fd fd) {
+    const std::string sent = "an object that a task's result refers to";
+    auto segment = os::shared_segment::open_sent(std::move(fd), sizeof(object_header), sent);
+    const auto& header = *reinterpret_cast<const object_header*>(segment.data());
+    if (const auto why = complaint_about(header, segment.size()); !why.empty()) {
+        throw bulkhead::error("bulkhead: cannot open " + sent + ": " + why);
+    }
+    auto description = anonymous(header.kind);
+    return known_or(std::shared_ptr<shared_object>(
+        new shared_object(std::move(segment), "", std::move(description))));
 }
 
 std::shared_ptr<shared_object> shared_object::create_anonymous(object_type type,
@@ -286,7 +301,7 @@ bool shared_object::is_reachable_by_name() const {
 
 void shared_object::encode(encoder& out, const std::shared_ptr<shared_object>& object) {
     // First, as it may refuse. A named one is found by its name.
-    if (object->name_.empty()) out.keep_alive(object);
+    if (object->name_.empty()) out.keep_reachable(object, object->fd());
     out.write(object->name_);
     out.write(object->id_);
     out.write(static_cast<std::int32_t>(::getpid()));

@@ -97,6 +97,10 @@ public:
     static void encode(encoder& out, const std::shared_ptr<shared_object>& object);
     static std::shared_ptr<shared_object> decode(decoder& in, object_type type);
 
+    /// Makes known here what another process has sent a descriptor of: decode() finds it as long as the result
+    /// lives. Throws bulkhead::error when it is no anonymous object of this library, or cannot be mapped.
+    static std::shared_ptr<shared_object> adopt_sent(os::unique_fd fd);
+
     ~shared_object();
     shared_object(const shared_object&) = delete;
     shared_object& operator=(const shared_object&) = delete;
@@ -127,6 +131,8 @@ private:
     static std::shared_ptr<shared_object> adopt(os::shared_segment segment, object_type type,
                                                 const std::string& name,
                                                 const std::string& description);
+    /// The mapping that this process may already have in place of another of the same object.
+    static std::shared_ptr<shared_object> known_or(std::shared_ptr<shared_object> fresh);
     static std::shared_ptr<shared_object> find(const object_id& id);
     void check(object_type type) const;
     [[nodiscard]] const object_header& header() const noexcept;

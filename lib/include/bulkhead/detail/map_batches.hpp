@@ -87,7 +87,7 @@ public:
     void add_item(std::span<const std::byte> item);
     [[nodiscard]] std::size_t items() const noexcept { return offsets_.size(); }
     [[nodiscard]] std::size_t bytes() const noexcept { return bytes_.size(); }
-    [[nodiscard]] std::vector<std::shared_ptr<const void>>& kept() noexcept { return kept_; }
+    [[nodiscard]] std::vector<kept_object>& kept() noexcept { return kept_; }
     /// Writes the items from `first` on behind the function.
     void write(encoder& out, std::size_t first) const;
     [[nodiscard]] chunk_message take() { return std::exchange(*this, {}); }
@@ -95,7 +95,7 @@ public:
 private:
     std::vector<std::byte> bytes_;
     std::vector<std::size_t> offsets_;
-    std::vector<std::shared_ptr<const void>> kept_;
+    std::vector<kept_object> kept_;
 };
 
 /// A batch is left as it is once its arguments are this large, however many items it has.
@@ -307,7 +307,7 @@ private:
             of.items.write(arguments, of.first);
             if constexpr (!is_flat) {
                 // Copies: the batch may have to be sent again.
-                for (const auto& object : of.items.kept()) arguments.keep_alive(object);
+                for (const auto& one : of.items.kept()) arguments.keep_alive(one.object);
             }
             of.state = submit_encoded(*core_, {.entry = Call::chunk_entry(), .chunk = true},
                                       task_options{}, arguments, when_full::wait);

@@ -17,6 +17,12 @@ namespace bulkhead::detail {
 
 class shared_payload;
 
+/// What a message names must exist until it has been dealt with.
+struct kept_object {
+    std::shared_ptr<const void> object;
+    int descriptor = -1;  // other processes reach it through this one; -1: there is none
+};
+
 /// A container that was moved into a message, whose bytes follow the first `at` of those that were written.
 struct bulk_piece {
     std::size_t at;
@@ -47,6 +53,7 @@ public:
     ~task_encoder();
 
     void keep_alive(std::shared_ptr<const void> object) override;
+    void keep_reachable(std::shared_ptr<const void> object, int descriptor) override;
 
     /// From now on a keep() may succeed.
     void take_over_moved() noexcept { takes_over_ = true; }
@@ -75,7 +82,7 @@ public:
     [[nodiscard]] const std::shared_ptr<shared_payload>& shared() const noexcept { return shared_; }
     /// Gives it away, and forgets what was written.
     [[nodiscard]] std::shared_ptr<shared_payload> take_shared() noexcept;
-    [[nodiscard]] std::vector<std::shared_ptr<const void>>& kept() noexcept { return kept_; }
+    [[nodiscard]] std::vector<kept_object>& kept() noexcept { return kept_; }
 
     /// Set when they lie on the heap: gives them away, and forgets them.
     [[nodiscard]] std::unique_ptr<std::byte[]> take_heap() noexcept;
@@ -101,7 +108,7 @@ private:
     encoder_memory* memory_;
     std::byte* block_ = nullptr;
     std::shared_ptr<shared_payload> shared_;
-    std::vector<std::shared_ptr<const void>> kept_;
+    std::vector<kept_object> kept_;
     std::vector<bulk_piece> pieces_;
     std::size_t piece_bytes_ = 0;
     bool takes_over_ = false;
