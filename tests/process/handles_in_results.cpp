@@ -2,6 +2,7 @@
 #include "support/scene.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <fcntl.h>
 #include <numeric>
 #include <ranges>
@@ -157,6 +158,65 @@ BOOST_AUTO_TEST_CASE(a_crash_in_the_middle_of_a_chunk_takes_none_of_another_item
     BOOST_TEST(crashed == 1);
 }
 
+BOOST_AUTO_TEST_CASE(a_late_item_takes_none_of_another_and_no_item_that_has_not_run_is_blamed) {
+    for (const bool stubborn : {false, true}) {
+        process_pool pool({.workers = 1, .task_timeout = sanitized ? 2s : 300ms});
+        auto items = pool.map(
+            bulkhead::map_options{.chunk_size = 20},
+            [stubborn](int number) {
+                if (stubborn) std::signal(SIGTERM, SIG_IGN);
+                // Ends in the time between SIGTERM and SIGKILL, when it ignores the first.
+                if (number == 12) ::usleep(sanitized ? 2'300'000 : 400'000);
+                return shared_value<int>(number);
+            },
+            std::views::iota(0, 30));
+        int number = 0;
+        int late = 0;
+        for (auto it = items.begin(); it != items.end(); ++it, ++number) {
+            try {
+                BOOST_TEST(**it == number);
+            } catch (const bulkhead::task_timeout&) {
+                ++late;
+                BOOST_TEST(number == 12);
+            }
+        }
+        BOOST_TEST(number == 30);
+        BOOST_TEST(late <= 1);
+        if (!stubborn) BOOST_TEST(late == 1);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(untaken_results_leave_descriptors_for_the_program_and_for_new_workers) {
+    ::rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    ::rlimit tight = before;
+    tight.rlim_cur = 256;
+    ::setrlimit(RLIMIT_NOFILE, &tight);
+    int right = 0;
+    {
+        process_pool pool(1);
+        std::vector<future<shared_value<int>>> untaken;
+        for (int i = 0; i != 400; ++i) untaken.push_back(pool.submit(made_value, i));
+        for (auto& f : untaken) f.wait();
+        kill_its_only_worker(pool);
+        BOOST_TEST(pool.submit(square, 3).get() == 9);
+        const int own = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        BOOST_TEST(own >= 0);
+        ::close(own);
+        for (int i = 0; i != 400; ++i) {
+            try {
+                if (*untaken[static_cast<std::size_t>(i)].get() == i) ++right;
+            } catch (const bulkhead::error& failure) {
+                BOOST_TEST(contains(failure.what(), "ulimit -n"), failure.what());
+            }
+        }
+        BOOST_TEST(*pool.submit(made_value, 1).get() == 1);
+    }
+    BOOST_TEST(right > 50);
+    BOOST_TEST(right < 256);
+    ::setrlimit(RLIMIT_NOFILE, &before);
+}
+
 BOOST_AUTO_TEST_CASE(they_travel_in_exceptions) {
     process_pool pool(1);
     auto failed = pool.submit(fail_with_log, "line 1");
@@ -196,11 +256,11 @@ BOOST_AUTO_TEST_CASE(they_travel_beside_a_large_result) {
 
 BOOST_AUTO_TEST_CASE(as_many_as_a_message_takes_can_be_in_one_result) {
     process_pool pool(1);
-    const auto all = pool.submit(made_values, 253).get();
-    for (int i = 0; i != 253; ++i) BOOST_TEST(*all[static_cast<std::size_t>(i)] == i);
-    const auto refused = error_of<bulkhead::error>(pool.submit(made_values, 254));
-    BOOST_TEST(contains(refused.what(), "refers to 254 anonymous"), refused.what());
-    BOOST_TEST(contains(refused.what(), "at most 253"), refused.what());
+    const auto all = pool.submit(made_values, 252).get();
+    for (int i = 0; i != 252; ++i) BOOST_TEST(*all[static_cast<std::size_t>(i)] == i);
+    const auto refused = error_of<bulkhead::error>(pool.submit(made_values, 253));
+    BOOST_TEST(contains(refused.what(), "refers to 253 anonymous"), refused.what());
+    BOOST_TEST(contains(refused.what(), "at most 252"), refused.what());
     // The same one many times is one.
     const auto same =
         pool.submit([] { return std::vector<shared_value<int>>(1000, shared_value<int>(4)); })
@@ -209,7 +269,7 @@ BOOST_AUTO_TEST_CASE(as_many_as_a_message_takes_can_be_in_one_result) {
 }
 
 BOOST_AUTO_TEST_CASE(a_program_without_a_free_descriptor_is_told_so_and_loses_that_result_alone) {
-    process_pool pool(1);
+    process_pool pool({.workers = 1, .spare_workers = 0});
     BOOST_TEST(*pool.submit(made_value, 1).get() == 1);
     ::rlimit before{};
     ::getrlimit(RLIMIT_NOFILE, &before);

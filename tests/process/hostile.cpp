@@ -1,11 +1,13 @@
 // Workers that write garbage into all that they share with their parent.
 #include "os/fd_channel.hpp"
+#include "ring/shared_object.hpp"
 #include "support/compartment.hpp"
 #include "support/scene.hpp"
 
 #include <array>
 #include <cstring>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <random>
 #include <ranges>
 #include <sstream>
@@ -24,6 +26,7 @@ using bulkhead::worker_crashed;
 using bulkhead::channel::compartment_bytes;
 using bulkhead::channel::control_block;
 using bulkhead::channel::control_bytes;
+using bulkhead::ring::object_header;
 
 std::vector<int> own_sockets() {
     std::vector<int> sockets;
@@ -129,7 +132,8 @@ bulkhead::shared_value<int> send_beside_a_result(int kind) {
     if (kind == 2) content.fill('\xff');
     if (kind == 3) {  // of a size that its header does not tell
         const bulkhead::shared_value<int> good(1);
-        std::memcpy(content.data(), reinterpret_cast<const char*>(good.get()) - 320, 384);
+        const auto* header = reinterpret_cast<const char*>(good.get()) - 64 - sizeof(object_header);
+        std::memcpy(content.data(), header, sizeof(object_header));
     }
     if (::write(memory, content.data(), content.size()) != 4096) std::abort();
     if (kind >= 2) ::fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
@@ -139,6 +143,43 @@ bulkhead::shared_value<int> send_beside_a_result(int kind) {
     }
     ::close(memory);
     return bulkhead::shared_value<int>(kind);
+}
+
+pid_t block_own_sockets() {
+    const int fds[] = {STDIN_FILENO};
+    for (const int to : own_sockets()) {
+        (void)bulkhead::os::send_fds(to, fds, ~std::uint64_t{0}, false);
+    }
+    return ::getpid();
+}
+
+/// Closing it waits until its peer, which never does, has read what it was sent.
+bulkhead::shared_value<int> send_lingering_socket() {
+    const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in here{};
+    here.sin_family = AF_INET;
+    here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t bytes = sizeof here;
+    if (::bind(listener, reinterpret_cast<sockaddr*>(&here), bytes) != 0 ||
+        ::listen(listener, 1) != 0 ||
+        ::getsockname(listener, reinterpret_cast<sockaddr*>(&here), &bytes) != 0) {
+        std::abort();
+    }
+    const int lingering = ::socket(AF_INET, SOCK_STREAM, 0);
+    if (::connect(lingering, reinterpret_cast<sockaddr*>(&here), bytes) != 0) std::abort();
+    const linger long_time{1, 30'000};
+    ::setsockopt(lingering, SOL_SOCKET, SO_LINGER, &long_time, sizeof long_time);
+    const std::vector<char> much(1 << 20);
+    while (::send(lingering, much.data(), much.size(), MSG_DONTWAIT) > 0) {
+    }
+    const int fds[] = {lingering};
+    for (const int to : own_sockets()) {
+        if (to != lingering && to != listener) {
+            (void)bulkhead::os::send_fds(to, fds, own_ticket(), false);
+        }
+    }
+    ::close(lingering);  // not the last one; the listener stays open, and the peer in its queue
+    return bulkhead::shared_value<int>(1);
 }
 
 /// Tries to make the memory smaller under its parent.
@@ -223,8 +264,29 @@ BOOST_AUTO_TEST_CASE(what_a_worker_sends_as_an_object_and_is_none_fails_its_resu
     for (int kind = 0; kind != 4; ++kind) {
         const auto failure = error_of<bulkhead::error>(pool.submit(send_beside_a_result, kind));
         BOOST_TEST(contains(failure.what(), "refers to"), kind << ": " << failure.what());
+        if (kind == 3) BOOST_TEST(contains(failure.what(), "it has 4096 bytes"), failure.what());
     }
     BOOST_TEST(pool.submit(whoami).get() == pid);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_blocks_its_own_socket_is_replaced) {
+    process_pool pool(1);
+    // A message for a result that is far from being there: nothing behind it would ever be read.
+    const pid_t pid = pool.submit(block_own_sockets).get();
+    const auto crash =
+        error_of<worker_crashed>(pool.submit([] { return bulkhead::shared_value<int>(1); }));
+    BOOST_TEST((crash.cause() == bulkhead::crash_cause::misbehaved));
+    BOOST_TEST(crash.pid() == pid);
+    BOOST_TEST(*pool.submit([] { return bulkhead::shared_value<int>(2); }).get() == 2);
+}
+
+BOOST_AUTO_TEST_CASE(a_socket_that_lingers_does_not_stop_the_parent) {
+    process_pool pool(1);
+    const auto before = std::chrono::steady_clock::now();
+    (void)error_of<bulkhead::error>(pool.submit(send_lingering_socket));
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+    // It lingers for a hundred hours: this ends at all.
+    BOOST_TEST((std::chrono::steady_clock::now() - before < 10h));
 }
 
 BOOST_AUTO_TEST_CASE(a_worker_cannot_shrink_the_memory_under_its_parent) {

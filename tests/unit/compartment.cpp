@@ -354,7 +354,7 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
         for (int i = 0; i != 600; ++i) {
             both.post();
             (void)both.receive();
-            both.worker->hand_over(std::vector{0, 1});
+            both.worker->refer_to(std::vector{0, 1});
             both.answer();
             BOOST_TEST(both.collect().second == "y");
         }
@@ -363,7 +363,7 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
         (void)both.receive();
         int ends[2];
         BOOST_REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-        both.worker->hand_over(ends);
+        both.worker->refer_to(ends);
         both.answer(large);
         ::close(ends[0]);
         ::close(ends[1]);
@@ -372,8 +372,9 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
         BOOST_REQUIRE((both.parent.collect(got, envelope) == harvest::result));
         std::size_t left = 0;
         {
-            std::vector<bulkhead::os::unique_fd> refers_to;
-            const auto bytes = both.parent.begin_result(got, envelope, left, nullptr, &refers_to);
+            auto with = both.parent.descriptors_of(got);
+            const auto bytes = both.parent.begin_result(envelope, left, nullptr, &with);
+            const auto& refers_to = with.fds;
             BOOST_TEST(bytes.size() == large.size());
             BOOST_REQUIRE(refers_to.size() == 2U);
             BOOST_TEST(::write(refers_to[1].get(), "x", 1) == 1);
@@ -387,8 +388,9 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
     }
     both.post();
     (void)both.receive();
-    BOOST_CHECK_THROW(both.worker->hand_over(std::vector{1'000'000}), bulkhead::error);
-    BOOST_CHECK_THROW(both.worker->hand_over(std::vector<int>(worker_port::handed_over_max + 1, 0)),
+    both.worker->refer_to(std::vector{1'000'000});
+    BOOST_CHECK_THROW(both.answer(), bulkhead::error);
+    BOOST_CHECK_THROW(both.worker->refer_to(std::vector<int>(worker_port::references_max + 1, 0)),
                       bulkhead::error);
     both.answer();
     BOOST_TEST(both.collect().second == "y");
@@ -415,7 +417,7 @@ BOOST_AUTO_TEST_CASE(a_large_value_is_built_as_it_arrives_and_kept_as_bytes_wher
         result_envelope envelope;
         BOOST_REQUIRE((both.parent.collect(collected, envelope) == harvest::result));
         std::size_t left = 0;
-        auto result = both.parent.begin_result(ticket, envelope, left,
+        auto result = both.parent.begin_result(envelope, left,
                                                &bulkhead::detail::make_arriving<std::vector<odd>>);
         while (left != 0) both.parent.copy_more(envelope, result, left);
         BOOST_TEST(result.size() == message.size());

@@ -143,7 +143,7 @@ private:
 /// writers of small ones.
 ///
 /// An anonymous queue goes away with the last process that holds it. One that a task returns is held by the task's
-/// future, which needs one of this process's descriptors for it, and by no worker; at most 253 anonymous queues,
+/// future, which needs one of this process's descriptors for it, and by no worker; at most 252 anonymous queues,
 /// locks and shared arrays can be in one result. A named one stays until
 /// remove(), also when nobody has it open.
 ///

@@ -18,10 +18,8 @@ namespace bulkhead::channel {
 
 namespace {
 
-/// Messages over the lifeline: until one result's are there, more than a socket holds; and of one result, more
-/// than worker_port sends.
-constexpr std::size_t arrivals_max = 1024;
-constexpr std::size_t arrivals_of_one_max = 4;
+/// Messages over the lifeline until one result's are there: more than a socket holds.
+constexpr std::size_t arrivals_max = 512;
 
 std::uint64_t read_clock(clockid_t clock) noexcept {
     timespec now{};
@@ -255,15 +253,17 @@ std::optional<task_progress> compartment::progress_of(std::uint64_t ticket) cons
     return control_->progress[ticket % slots_max].read(ticket);
 }
 
-payload compartment::partial_items_of(std::uint64_t ticket) const {
+partial_items compartment::partial_items_of(std::uint64_t ticket) const {
     if (control_->partial_ticket.load(std::memory_order_acquire) != ticket) return {};
     const auto offset = control_->partial_offset.load(std::memory_order_relaxed);
-    const auto word = control_->partial.load(std::memory_order_acquire);
+    auto word = control_->partial.load(std::memory_order_acquire);
+    const bool ends = (word & detail::chunk_ends) != 0;
+    word &= ~detail::chunk_ends;
     const auto bytes = detail::chunk_word_bytes(word);
     if (bytes < sizeof word || bytes > arena_bytes || offset > arena_bytes - bytes) return {};
-    payload items({result_arena() + offset, static_cast<std::size_t>(bytes)});
-    std::memcpy(items.writable().data(), &word, sizeof word);  // as the worker does at the end
-    return items;
+    partial_items part{payload({result_arena() + offset, static_cast<std::size_t>(bytes)}), ends};
+    std::memcpy(part.items.writable().data(), &word, sizeof word);  // as the worker does at the end
+    return part;
 }
 
 bool compartment::has_crashed() const noexcept {
@@ -312,7 +312,9 @@ harvest compartment::collect(std::uint64_t& ticket, result_envelope& envelope) n
 
 payload compartment::result_bytes(std::uint64_t ticket, const result_envelope& envelope) {
     std::size_t left = 0;
-    payload all = begin_result(ticket, envelope, left);
+    arrival with;
+    if (envelope.descriptors != 0) with = descriptors_of(ticket);
+    payload all = begin_result(envelope, left, nullptr, &with);
     while (left != 0) copy_more(envelope, all, left);
     return all;
 }
@@ -322,36 +324,22 @@ compartment::arrival compartment::descriptors_of(std::uint64_t ticket) {
     std::size_t of_this_one = 0;
     for (std::size_t i = 0; i != arrivals_max; ++i) {
         const auto tag = os::next_tag(lifeline_.get());
+        if (tag && *tag > ticket && *tag - ticket > slots_max) break;
         if (!tag || *tag > ticket) return all;
         auto got = os::receive_fds(lifeline_.get());
-        if (!got || got->tag != ticket) continue;  // of a result that was not wanted
-        if (++of_this_one > arrivals_of_one_max) break;
+        if (!got) return all;
+        if (got->tag != ticket) continue;  // of a result that was not wanted
+        if (++of_this_one > messages_of_one_max) break;
         all.cut_off = all.cut_off || got->cut_off;
         std::move(got->fds.begin(), got->fds.end(), std::back_inserter(all.fds));
     }
-    throw codec_error("bulkhead: a worker sends more descriptors than a result has");
+    throw codec_error("bulkhead: a worker sends descriptors that belong to no result");
 }
 
-payload compartment::begin_result(std::uint64_t ticket, const result_envelope& envelope,
-                                  std::size_t& left, detail::arriving_maker make_arriving,
-                                  std::vector<os::unique_fd>* refers_to) {
+payload compartment::begin_result(const result_envelope& envelope, std::size_t& left,
+                                  detail::arriving_maker make_arriving, arrival* with) {
     const auto bytes = envelope.bytes;
     left = 0;
-    const bool in_segment = envelope.where == static_cast<std::uint32_t>(place::segment);
-    arrival with;
-    if (in_segment || envelope.descriptors != 0) with = descriptors_of(ticket);
-    os::unique_fd segment_fd;
-    if (in_segment && !with.fds.empty()) {  // it was sent last
-        segment_fd = std::move(with.fds.back());
-        with.fds.pop_back();
-    }
-    if (with.cut_off) {
-        throw error("bulkhead: no descriptor is free to receive a task's " +
-                    std::string(in_segment ? "large result"
-                                           : "result, which refers to objects "
-                                             "that have one each"));
-    }
-    if (refers_to != nullptr) *refers_to = std::move(with.fds);
     switch (static_cast<place>(envelope.where)) {
         case place::here:
             if (bytes > result_envelope::inline_bytes) break;
@@ -370,15 +358,24 @@ payload compartment::begin_result(std::uint64_t ticket, const result_envelope& e
             }
             return payload({result_arena() + envelope.offset, static_cast<std::size_t>(bytes)});
         case place::segment:
-            if (segment_fd) {
-                auto segment = std::make_shared<detail::shared_payload>(
-                    std::move(segment_fd), static_cast<std::size_t>(bytes));
-                segment->close_fd();
-                return {std::move(segment), static_cast<std::size_t>(bytes)};
-            }
-            break;
+            if (with == nullptr) break;
+            return large_result(bytes, *with);
     }
     throw codec_error("bulkhead: a worker's result is not where its message says");
+}
+
+payload compartment::large_result(std::uint64_t bytes, arrival& with) {
+    if (with.cut_off) {  // also when some came: whose the last one is cannot be told
+        throw error("bulkhead: no descriptor is free to receive a task's large result");
+    }
+    if (with.fds.empty()) {
+        throw codec_error("bulkhead: a worker's result is not where its message says");
+    }
+    auto segment = std::make_shared<detail::shared_payload>(std::move(with.fds.back()),
+                                                            static_cast<std::size_t>(bytes));
+    with.fds.pop_back();
+    segment->close_fd();
+    return {std::move(segment), static_cast<std::size_t>(bytes)};
 }
 
 void compartment::copy_more(const result_envelope& envelope, payload& to,

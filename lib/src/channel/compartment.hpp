@@ -27,6 +27,12 @@ enum class progress : std::uint8_t { waiting, begun, published, lied };
 inline constexpr std::size_t piece_bytes = std::size_t{256} << 10;
 static_assert(piece_bytes >= detail::bulk_element_bytes_max);
 
+/// The finished items of the chunk that a worker is at, in front of them the word that counts them.
+struct partial_items {
+    payload items;
+    bool ends = false;  // no other of the chunk has begun, nor will
+};
+
 enum class harvest : std::uint8_t { result, nothing, lied };
 
 /// Two sides: the sending side, under the pool's lock, and the collecting side, under collecting(). They
@@ -86,9 +92,8 @@ public:
     [[nodiscard]] std::uint64_t started_ns() const noexcept;
     /// What the task said last of how far it is; nothing when it did not, or long ago.
     [[nodiscard]] std::optional<task_progress> progress_of(std::uint64_t ticket) const noexcept;
-    /// The finished items of the chunk that the worker is at, in front of them the word that counts them.
     /// Nothing when there is none yet.
-    [[nodiscard]] payload partial_items_of(std::uint64_t ticket) const;
+    [[nodiscard]] partial_items partial_items_of(std::uint64_t ticket) const;
     /// Whether the slots can be what an honest worker made of them. Wakes the worker if a task waits for
     /// it, so that nothing that is overwritten here makes both sides sleep for ever: to be called now
     /// and then while tasks are there.
@@ -129,22 +134,21 @@ public:
     [[nodiscard]] bool results_waiting() const noexcept;
     /// The next result in the order of the tickets, its envelope copied out; nothing in it is checked.
     [[nodiscard]] harvest collect(std::uint64_t& ticket, result_envelope& envelope) noexcept;
-    /// The bytes of a result, copied out of the worker's reach (or mapped, when sealed). Throws
-    /// codec_error when the envelope lies about them.
-    [[nodiscard]] payload result_bytes(std::uint64_t ticket, const result_envelope& envelope);
-    /// The same with others' results in between: the last `left` bytes are still to be copied. With a maker, a
-    /// value of many bytes is built in place of being copied, if it can be what that maker makes. `refers_to`:
-    /// the descriptors that the worker sent of what handles in it name, of whatever kind they are.
-    [[nodiscard]] payload begin_result(std::uint64_t ticket, const result_envelope& envelope,
-                                       std::size_t& left,
-                                       detail::arriving_maker make_arriving = nullptr,
-                                       std::vector<os::unique_fd>* refers_to = nullptr);
     struct arrival {
         std::vector<os::unique_fd> fds;
         bool cut_off = false;  // too few were free here: some are missing
     };
+    /// The bytes of a result, copied out of the worker's reach (or mapped, when sealed). Throws
+    /// codec_error when the envelope lies about them.
+    [[nodiscard]] payload result_bytes(std::uint64_t ticket, const result_envelope& envelope);
+    /// The same with others' results in between: the last `left` bytes are still to be copied. With a maker, a
+    /// value of many bytes is built in place of being copied, if it can be what that maker makes. Of a result with
+    /// descriptors, `with` is what came with it: the last one, when it is the memory of a large result, is taken out.
+    [[nodiscard]] payload begin_result(const result_envelope& envelope, std::size_t& left,
+                                       detail::arriving_maker make_arriving = nullptr,
+                                       arrival* with = nullptr);
     /// What the worker has sent with this result, or is sending with a part of it, in that order; what it sent
-    /// with earlier ones is dropped. Throws codec_error when it sends more than any result has.
+    /// with earlier ones is dropped. Throws codec_error when it sends what no result has.
     [[nodiscard]] arrival descriptors_of(std::uint64_t ticket);
     /// The ticket whose result would be the next. With no result waiting, the worker is at it or at a later one.
     [[nodiscard]] std::uint64_t next_to_collect() const noexcept {
@@ -176,6 +180,7 @@ private:
     [[nodiscard]] const book& book_of(std::uint64_t ticket) const noexcept {
         return books_[ticket % slots_max];
     }
+    [[nodiscard]] static payload large_result(std::uint64_t bytes, arrival& with);
     /// null: it is not to be built, or cannot be.
     [[nodiscard]] std::unique_ptr<detail::arriving_value> arriving(
         const result_envelope& envelope, detail::arriving_maker make_arriving) const;

@@ -121,6 +121,9 @@ public:
         if (!rare_) rare_ = std::make_unique<rare>(nullptr, nullptr);
         rare_->objects = std::move(objects);
     }
+    [[nodiscard]] std::vector<std::shared_ptr<const void>> take_objects() noexcept {
+        return rare_ ? std::move(rare_->objects) : std::vector<std::shared_ptr<const void>>();
+    }
     void clear() noexcept {
         heap_.reset();
         rare_.reset();

@@ -21,6 +21,9 @@ namespace {
 /// Tasks often come one after another; a sleep and a wake-up cost some fifty microseconds here.
 constexpr std::chrono::microseconds spin_before_sleep{30};
 
+/// By parents that read, unless each of several workers waits for the others' parts.
+constexpr std::chrono::seconds room_within{2};
+
 const std::vector<int>& checked(const std::vector<int>& fds) {
     if (fds.size() != 3) throw error("bulkhead: a worker was started with wrong descriptors");
     for (const int fd : fds) ::fcntl(fd, F_SETFD, FD_CLOEXEC);  // not for what tasks start
@@ -117,9 +120,13 @@ const task_envelope* worker_port::next_task(idle_work* idle) {
 void worker_port::drop_stale_segments() noexcept {
     const auto stale = control_->stale_segments.load(std::memory_order_acquire);
     if (stale == stale_dropped_) return;
-    while (const auto tag = os::next_tag(lifeline_.get())) {
-        if (*tag > stale) break;
-        (void)os::receive_fds(lifeline_.get());
+    try {
+        while (const auto tag = os::next_tag(lifeline_.get())) {
+            if (*tag > stale) break;
+            (void)os::receive_fds(lifeline_.get());
+        }
+    } catch (const std::bad_alloc&) {
+        return;  // another time
     }
     stale_dropped_ = stale;
 }
@@ -184,26 +191,41 @@ void worker_port::sweep_taken() {
 }
 
 void worker_port::send_descriptors(std::span<const int> fds) {
+    // With a part of this result under way, as the items of a chunk send theirs, waiting for room could be
+    // waiting for others that wait likewise.
+    const bool holds_room = descriptors_sent_ != 0;
+    const auto give_up_at = std::chrono::steady_clock::now() + room_within;
     os::send_result how{};
     while ((how = os::send_fds(lifeline_.get(), fds, ticket_, true)) == os::send_result::full) {
+        // ETOOMANYREFS, until the parents take what is under way.
+        if (holds_room && std::chrono::steady_clock::now() > give_up_at) {
+            throw error(
+                "bulkhead: this user has more descriptors under way between processes than "
+                "'ulimit -n' allows; raise it, or use fewer workers");
+        }
         drop_stale_segments();
-        os::yield_cpu();  // ETOOMANYREFS, until the parent takes what is under way
+        os::yield_cpu();
     }
     // `gone` is no matter: so is the result.
     if (how == os::send_result::refused) {
         throw error("bulkhead: cannot send a descriptor that belongs to a task's result: " +
                     os::errno_text(errno));
     }
-    descriptors_sent_ = true;
+    descriptors_sent_ = 1;
 }
 
-void worker_port::hand_over(std::span<const int> fds) {
-    if (fds.size() > handed_over_max) {
+void worker_port::refer_to(std::span<const int> fds) {
+    if (fds.size() > references_max) {
         throw error("bulkhead: a task's result refers to " + std::to_string(fds.size()) +
                     " anonymous queues, locks or shared arrays; at most " +
-                    std::to_string(handed_over_max) +
+                    std::to_string(references_max) +
                     " can be in one result: give them names, or return them from several tasks");
     }
+    references_.assign(fds.begin(), fds.end());
+}
+
+void worker_port::send_references() {
+    const auto fds = std::exchange(references_, {});
     send_descriptors(fds);
     BULKHEAD_KILL_POINT("worker.handed");
 }
@@ -218,6 +240,7 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
     if (bytes.size() <= result_envelope::inline_bytes) {
         result.where = static_cast<std::uint32_t>(place::here);
         if (!bytes.empty()) std::memcpy(result.payload, bytes.data(), bytes.size());
+        if (!references_.empty()) send_references();
     } else if (shared || !lend(result, bytes)) {
         result.where = static_cast<std::uint32_t>(place::segment);
         auto segment = shared;
@@ -225,9 +248,19 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
             segment = std::make_shared<detail::shared_payload>(bytes.size());
             std::memcpy(segment->data(), bytes.data(), bytes.size());
         }
-        const int fd = segment->fd();
-        send_descriptors({&fd, 1});
+        // One message, the segment last.
+        auto fds = std::exchange(references_, {});
+        fds.push_back(segment->fd());
+        send_descriptors(fds);
         BULKHEAD_KILL_POINT("worker.memory_sent");
+    } else {
+        try {
+            if (!references_.empty()) send_references();
+        } catch (...) {
+            lent_.pop_back();
+            result_arena_.release(static_cast<std::size_t>(result.offset));
+            throw;
+        }
     }
     publish(result);
 }
@@ -258,6 +291,12 @@ void worker_port::release(std::byte* block) noexcept {
 void worker_port::finish_in_place(result_kind kind, std::byte* block, std::size_t bytes) {
     BULKHEAD_KILL_POINT("worker.finish");
     const auto offset = static_cast<std::size_t>(block - result_arena());
+    try {
+        if (!references_.empty()) send_references();
+    } catch (...) {
+        result_arena_.release(offset);
+        throw;
+    }
     result_arena_.shrink(offset, bytes);
     lent_.push_back({ticket_, offset});
     result_envelope result;
@@ -276,7 +315,7 @@ void worker_port::publish(const result_envelope& result) noexcept {
     at.result.started_ns = task_started_ns_;
     at.result.reported = reported_.load(std::memory_order_relaxed) ? 1 : 0;
     reported_.store(false, std::memory_order_relaxed);
-    at.result.descriptors = std::exchange(descriptors_sent_, false) ? 1 : 0;
+    at.result.descriptors = std::exchange(descriptors_sent_, std::uint8_t{0});
     at.result.run_ns = monotonic_ns() - task_started_ns_;
     BULKHEAD_KILL_POINT("worker.result_written");
     // Release: whoever reads the word reads the result that belongs to it. This store is the commit.
@@ -307,8 +346,9 @@ std::span<std::byte> worker_port::begin_chunk() {
     return {result_arena() + *chunk_offset_, chunk_result_bytes};
 }
 
-void worker_port::commit_items(std::uint64_t items, std::uint64_t bytes) noexcept {
-    control_->partial.store(detail::make_chunk_word(items, bytes), std::memory_order_release);
+void worker_port::commit_items(std::uint64_t items, std::uint64_t bytes, bool ends) noexcept {
+    const auto word = detail::make_chunk_word(items, bytes) | (ends ? detail::chunk_ends : 0);
+    control_->partial.store(word, std::memory_order_release);
     BULKHEAD_KILL_POINT("worker.item_done");
 }
 

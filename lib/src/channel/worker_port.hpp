@@ -48,27 +48,30 @@ public:
     void report(const task_progress& now) noexcept;
     void start_clock() noexcept;
 
-    /// Sends the parent descriptors of what the result refers to, ahead of it and no more than once for each. All
-    /// or none, so that no result waits for room with a part of it under way. Throws bulkhead::error when there
-    /// are too many, or one is none.
-    void hand_over(std::span<const int> fds);
-    static constexpr std::size_t handed_over_max = os::fds_per_message_max;
+    /// Descriptors of what the next result, or the next item of a chunk, refers to, each once: they go to the parent
+    /// ahead of it, in one message, so that no result waits for room with a part of it under way. Throws
+    /// bulkhead::error when they are too many.
+    void refer_to(std::span<const int> fds);
+    static constexpr std::size_t references_max = os::fds_per_message_max - 1;  // and a segment
+    /// Sends them now (there are some), before commit_items(). For up to messages_of_one_max - 1 items of a chunk. Throws
+    /// bulkhead::error when one is no descriptor, or the system has no room for more.
+    [[gnu::cold]] void send_references();
 
     /// Gives the result, and is done with the task. Throws bulkhead::error, before any of it shows, when
-    /// there is no memory for a large one.
+    /// there is no memory for a large one, or what it refers to cannot be sent.
     void finish(result_kind kind, std::span<const std::byte> bytes,
                 const std::shared_ptr<detail::shared_payload>& shared);
 
     /// Blocks of the result arena, for finish_in_place().
     [[nodiscard]] std::byte* allocate(std::size_t bytes) override;
     void release(std::byte* block) noexcept override;
-    /// As finish(), with bytes that lie in a block of allocate(), which is the port's again.
+    /// As finish(), with bytes that lie in a block of allocate(), which is the port's again, also when it throws.
     void finish_in_place(result_kind kind, std::byte* block, std::size_t bytes);
 
     /// A chunk starts: where its items' outcomes go. Empty when the arena is full.
     [[nodiscard]] std::span<std::byte> begin_chunk();
-    /// The first `bytes` of it now hold `items` outcomes.
-    void commit_items(std::uint64_t items, std::uint64_t bytes) noexcept;
+    /// The first `bytes` of it now hold `items` outcomes; `ends`: there will be no more.
+    void commit_items(std::uint64_t items, std::uint64_t bytes, bool ends) noexcept;
     /// What commit_items() stores to, for code that does it itself: detail::make_chunk_word, release.
     [[nodiscard]] std::atomic<std::uint64_t>& committed() noexcept { return control_->partial; }
     /// The task that abandoned() compares with this one's ticket.
@@ -119,8 +122,9 @@ private:
 
     os::unique_fd lifeline_;
     os::unique_fd bell_;
-    bool rung_ = false;              // and not silenced yet
-    bool descriptors_sent_ = false;  // with the result that comes next
+    bool rung_ = false;                  // and not silenced yet
+    std::uint8_t descriptors_sent_ = 0;  // 1: with the result that comes next
+    std::vector<int> references_;        // to be sent with it
     os::mapping memory_;
     control_block* control_;
     std::uint64_t ticket_ = 1;  // of the task it is at, or waits for

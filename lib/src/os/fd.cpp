@@ -3,6 +3,7 @@
 
 #include <bulkhead/error.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -20,6 +21,14 @@ bool exceeds_file_limit(std::uint64_t bytes) noexcept {
     rlimit limit{};
     return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
            bytes > limit.rlim_cur;
+}
+
+bool is_in_reserve(int fd) noexcept {
+    constexpr rlim_t reserve_max = 64;
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
+    const rlim_t reserve = std::min(reserve_max, limit.rlim_cur / 4);
+    return static_cast<rlim_t>(fd) >= limit.rlim_cur - reserve;
 }
 
 unique_fd above_stdio(unique_fd fd) {

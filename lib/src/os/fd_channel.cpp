@@ -11,9 +11,6 @@ namespace bulkhead::os {
 
 namespace {
 
-/// A peer that sends nothing else would keep the receiver for ever.
-constexpr int strange_messages_max = 1000;
-
 constexpr std::size_t control_bytes_max = CMSG_SPACE(fds_per_message_max * sizeof(int));
 
 /// Those of a message that was received.
@@ -28,6 +25,11 @@ void adopt_fds(const msghdr& message, std::vector<unique_fd>& to) {
         std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
         return fd;
     };
+    // A socket with unsent bytes in it could make the closing of it wait (SO_LINGER).
+    constexpr linger at_once{1, 0};
+    for (std::size_t i = 0; i != count; ++i) {
+        (void)::setsockopt(fd_at(i), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    }
     try {
         to.reserve(count);
     } catch (...) {
@@ -75,35 +77,36 @@ send_result send_fds(int socket, std::span<const int> fds, std::uint64_t tag, bo
 
 std::optional<std::uint64_t> next_tag(int socket) noexcept {
     std::uint64_t tag = 0;
-    for (int i = 0; i != strange_messages_max; ++i) {
+    while (true) {
         const auto bytes = ::recv(socket, &tag, sizeof tag, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
-        if (bytes == sizeof tag) return tag;
-        if (bytes < 0 && errno == EINTR) continue;
-        if (bytes < 0) return std::nullopt;
-        // An end of file, or else a message of another form, which is in the way.
-        if (::recv(socket, &tag, sizeof tag, MSG_DONTWAIT) <= 0) return std::nullopt;
+        if (bytes >= 0) return bytes == sizeof tag ? tag : strange_tag;
+        if (errno != EINTR) return std::nullopt;
     }
-    return std::nullopt;
 }
 
 std::optional<received_fds> receive_fds(int socket) {
-    for (int i = 0; i != strange_messages_max; ++i) {
-        received_fds got;
-        iovec part{&got.tag, sizeof got.tag};
-        alignas(cmsghdr) char control[control_bytes_max];
-        msghdr message{};
-        message.msg_iov = &part;
-        message.msg_iovlen = 1;
+    received_fds got;
+    iovec part{&got.tag, sizeof got.tag};
+    alignas(cmsghdr) char control[control_bytes_max];
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    while (true) {
         message.msg_control = control;
         message.msg_controllen = sizeof control;
         const auto bytes = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (bytes < 0 && errno == EINTR) continue;
-        if (bytes <= 0) return std::nullopt;
+        if (bytes < 0) return std::nullopt;
+        const bool was_there = bytes != 0 || message.msg_controllen != 0;
+        if (!was_there) return std::nullopt;  // an end of file, or as good as one
         adopt_fds(message, got.fds);
         got.cut_off = (message.msg_flags & MSG_CTRUNC) != 0;
-        if (bytes == sizeof got.tag && (got.cut_off || !got.fds.empty())) return got;
+        if (bytes != sizeof got.tag || (message.msg_flags & MSG_TRUNC) != 0) {
+            got.tag = strange_tag;
+            got.fds.clear();
+        }
+        return got;
     }
-    return std::nullopt;
 }
 
 }  // namespace bulkhead::os

@@ -31,15 +31,18 @@ inline constexpr std::size_t fds_per_message_max = 253;
 [[nodiscard]] send_result send_fds(int socket, std::span<const int> fds, std::uint64_t tag,
                                    bool block) noexcept;
 
+/// Of a message of another form than send_fds() gives it. No sender uses it.
+inline constexpr std::uint64_t strange_tag = 0;
+
 struct received_fds {
     std::vector<unique_fd> fds;
-    std::uint64_t tag = 0;
+    std::uint64_t tag = strange_tag;
     bool cut_off = false;  // this process had too few descriptors free
 };
-/// The next message's tag, if one has arrived; it stays there. Messages of another form are dropped.
+/// The next message's tag, if one has arrived; it stays there.
 [[nodiscard]] std::optional<std::uint64_t> next_tag(int socket) noexcept;
-/// The next message that has arrived, if any; never waits. Those of another form are dropped. Throws
-/// std::bad_alloc, the descriptors closed.
+/// The next message that has arrived, if any; never waits, nor does closing what came. Throws std::bad_alloc, the
+/// descriptors closed.
 [[nodiscard]] std::optional<received_fds> receive_fds(int socket);
 
 }  // namespace bulkhead::os

@@ -12,10 +12,12 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
+#include <sys/vfs.h>
 
 namespace bulkhead::os {
 namespace {
@@ -155,9 +157,17 @@ std::optional<shared_segment> shared_segment::open(const std::string& path, std:
 
 shared_segment shared_segment::open_sent(unique_fd fd, std::size_t bytes_min,
                                          const std::string& what) {
-    if (!is_sealed_memory(fd.get(), 0)) {
+    struct statfs system {};
+    struct stat about {};
+    // Of tmpfs: an access to huge pages may fail where there is none left.
+    if (!is_sealed_memory(fd.get(), 0) || ::fstatfs(fd.get(), &system) != 0 ||
+        system.f_type != TMPFS_MAGIC || ::fstat(fd.get(), &about) != 0) {
         throw bulkhead::error("bulkhead: " + what +
                               " is no shared memory, or could be shrunk by its sender; refused");
+    }
+    if (static_cast<std::uint64_t>(about.st_size) > memory_and_swap_bytes()) {
+        throw bulkhead::error("bulkhead: " + what + " has " + std::to_string(about.st_size) +
+                              " bytes, more than this machine has memory; refused");
     }
     return adopt(above_stdio(std::move(fd)), bytes_min, what);
 }

@@ -123,6 +123,12 @@ private:
     };
 
     /// A place in the pool; process after process takes it.
+    /// Of the chunk that a worker was at: what finished items of it refer to.
+    struct partial_references {
+        std::uint64_t ticket = 0;  // 0: none
+        std::vector<std::shared_ptr<const void>> objects;
+    };
+
     struct seat {
         explicit seat(boost::asio::io_context& io)
             : death(io), bell(io), kill_timer(io), watch_timer(io), restart_timer(io) {}
@@ -144,8 +150,9 @@ private:
         std::atomic<bool> lied{false};  // set under the lock, or by the loop thread
         /// A large result, collected piece by piece. The loop thread's.
         std::optional<collected> coming;
-        bool keeps_the_rest = false;  // call_back() is through with it
-        bool resting = false;         // ended for want of work; started when there is some
+        partial_references references;  // of a chunk whose result came after its fate was decided
+        bool keeps_the_rest = false;    // call_back() is through with it
+        bool resting = false;           // ended for want of work; started when there is some
         std::chrono::steady_clock::time_point idle_since{};
         std::chrono::steady_clock::time_point started_at{};
         std::uint64_t waiting_ticket = 0;  // its oldest task at the last audit, not begun then
@@ -248,9 +255,11 @@ private:
     [[nodiscard]] std::optional<collected> read_result(worker_index worker, std::uint64_t ticket,
                                                        const channel::result_envelope& envelope,
                                                        builder by);
-    /// Throws bulkhead::error when one is no object of this library, or cannot be mapped.
+    [[gnu::cold]] static void read_with_references(channel::compartment& box, collected& result,
+                                                   builder by);
+    /// Throws bulkhead::error when one is no object of this library, cannot be mapped, or is one too many.
     [[nodiscard]] static std::vector<std::shared_ptr<const void>> adopt_objects(
-        std::vector<os::unique_fd> fds);
+        channel::compartment::arrival with);
     void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
     void accept_one(collected& result, std::vector<remote_task*>& resolved);
     void note_times(const remote_task& task, const channel::result_envelope& envelope);
@@ -311,11 +320,6 @@ private:
     void listen(worker_index worker);
 
     // ---- pool_death.cpp: workers' ends, on the loop thread
-    /// Of the task that a worker was at: what finished items of it refer to.
-    struct partial_references {
-        std::uint64_t ticket = 0;
-        std::vector<std::shared_ptr<const void>> objects;
-    };
     struct worker_end {
         process_status status;
         const std::string& stderr_tail;

@@ -123,11 +123,13 @@ void pool_core::on_death(worker_index worker) {
 }
 
 pool_core::partial_references pool_core::references_of_partial(worker_index worker) noexcept {
-    auto& box = *seats_[worker]->box;
+    seat& at = *seats_[worker];
+    auto& box = *at.box;
     try {
         const std::lock_guard collecting(box.collecting());
+        if (at.references.ticket != 0) return std::exchange(at.references, {});
         const auto ticket = box.next_to_collect();
-        return {ticket, adopt_objects(box.descriptors_of(ticket).fds)};
+        return {ticket, adopt_objects(box.descriptors_of(ticket))};
     } catch (const std::exception&) {
         return {};  // memory, descriptors or a liar: decoding what is not there will say so
     }
@@ -163,6 +165,18 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
         ended(task, resolved);
         return;
     }
+    channel::partial_items part;
+    if (task.what.chunk) {
+        part = at.box->partial_items_of(ticket);
+        if (ticket == end.references.ticket) part.items.keep(end.references.objects);
+    }
+    if (part.ends) {  // it was at none of its items any more
+        scheduler_.removed(task);
+        ++figures_.succeeded;
+        task.set_partial(std::move(part.items), nullptr, pid);
+        ended(task, resolved);
+        return;
+    }
     std::exception_ptr error;
     if (task.doomed == doom::timeout) {
         scheduler_.removed(task);
@@ -189,9 +203,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
             worker_crashed(end.status, pid, phase, task.name(), end.stderr_tail, end.details));
     }
     if (task.what.chunk) {
-        auto items = at.box->partial_items_of(ticket);
-        if (ticket == end.references.ticket) items.keep(end.references.objects);
-        task.set_partial(std::move(items), std::move(error), pid);
+        task.set_partial(std::move(part.items), std::move(error), pid);
     } else {
         task.set_error(std::move(error));
     }

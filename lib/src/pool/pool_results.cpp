@@ -98,30 +98,51 @@ std::optional<pool_core::collected> pool_core::read_result(worker_index worker,
                                                            const channel::result_envelope& envelope,
                                                            builder by) {
     collected result{worker, ticket, envelope, {}, 0, by.task_id, nullptr};
-    std::vector<os::unique_fd> refers_to;
+    auto& box = *seats_[worker]->box;
     try {
-        result.bytes =
-            seats_[worker]->box->begin_result(ticket, envelope, result.left, by.make, &refers_to);
+        if (envelope.descriptors == 0) {
+            result.bytes = box.begin_result(envelope, result.left, by.make);
+        } else {
+            read_with_references(box, result, by);
+        }
     } catch (const codec_error&) {
         return std::nullopt;
     } catch (...) {
         result.failure = std::current_exception();  // no memory or descriptor here: no lie
         result.left = 0;
     }
-    if (refers_to.empty()) return result;
-    try {
-        result.bytes.keep(adopt_objects(std::move(refers_to)));
-    } catch (...) {
-        result.failure = std::current_exception();
-        result.left = 0;
-    }
     return result;
 }
 
-std::vector<std::shared_ptr<const void>> pool_core::adopt_objects(std::vector<os::unique_fd> fds) {
+void pool_core::read_with_references(channel::compartment& box, collected& result, builder by) {
+    auto with = box.descriptors_of(result.ticket);
+    if (with.fds.empty() && !with.cut_off) throw codec_error("bulkhead: a worker sent nothing");
+    result.bytes = box.begin_result(result.envelope, result.left, by.make, &with);
+    // What is wrong from here on is no lie about bytes: it costs this result, and not the worker.
+    try {
+        result.bytes.keep(adopt_objects(std::move(with)));
+    } catch (...) {
+        // Of a chunk's items only those do not decode that refer to what is missing.
+        if (result.envelope.kind == static_cast<std::uint16_t>(channel::result_kind::items)) return;
+        result.failure = std::current_exception();
+        result.left = 0;
+    }
+}
+
+std::vector<std::shared_ptr<const void>> pool_core::adopt_objects(
+    channel::compartment::arrival with) {
+    // Results that nobody takes must not use up what the program, and the next worker's start, need.
+    const bool in_reserve = std::any_of(with.fds.begin(), with.fds.end(),
+                                        [](const auto& fd) { return os::is_in_reserve(fd.get()); });
+    if (with.cut_off || in_reserve) {
+        throw error(
+            "bulkhead: no descriptor is free to receive a task's result, which refers to objects "
+            "that "
+            "have one each; take or drop earlier results, or raise 'ulimit -n'");
+    }
     std::vector<std::shared_ptr<const void>> objects;
-    objects.reserve(fds.size());
-    for (auto& fd : fds) objects.push_back(ring::shared_object::adopt_sent(std::move(fd)));
+    objects.reserve(with.fds.size());
+    for (auto& fd : with.fds) objects.push_back(ring::shared_object::adopt_sent(std::move(fd)));
     return objects;
 }
 
@@ -159,7 +180,10 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
         return;
     }
     at.box->release_result(result.ticket, envelope);
-    if (task->doomed != doom::none) return;  // decided already; its worker's end settles it
+    if (task->doomed != doom::none) {  // decided already; its worker's end settles it
+        if (task->what.chunk) at.references = {result.ticket, result.bytes.take_objects()};
+        return;
+    }
     at.box->settled(result.ticket);
     if (envelope.reported != 0) note_progress(*task);
     unpost(*task);

@@ -88,6 +88,11 @@ private:
 /// has decoded it.
 constexpr std::size_t kept_objects_max = 1024;
 
+/// Of one chunk: then it ends. Few, as descriptors under way are the user's, who may have no more than
+/// 'ulimit -n' of them, in all processes.
+constexpr std::size_t items_with_references_max = 8;
+static_assert(items_with_references_max < channel::messages_of_one_max);
+
 /// Of its limit: a worker that has more after a task is replaced, before the next tasks fail for want of
 /// memory.
 constexpr double worn_at_part = 0.75;
@@ -172,6 +177,7 @@ public:
         flat_.forks = &forks_;
         flat_.own_forks = own_forks_;
         sent_ = false;
+        items_with_references_ = 0;
         result_kind kind = task.chunk != 0 ? result_kind::items : result_kind::value;
         try {
             const auto entry = reinterpret_cast<task_entry>(resolve(task.entry));
@@ -187,14 +193,6 @@ public:
         }
         end_if_forked();
         if (watcher_) watcher_->done();
-        try {
-            (void)hand_over_kept();
-        } catch (...) {
-            port_.drop_chunk();
-            kind = result_kind::exception;
-            out_.clear();
-            encode_current_exception(out_);
-        }
         end_output();
         if (sent_) return;
         if (port_.memory_max_bytes() != 0 && has_grown(port_.memory_max_bytes())) port_.is_worn();
@@ -207,6 +205,7 @@ public:
         } else {
             give(kind, out_);
         }
+        if (!out_.kept().empty()) out_.kept().clear();  // the parent has it
     }
 
     void enter(task_phase phase) override {
@@ -241,7 +240,7 @@ public:
     }
 
     bool end_item() override {
-        const bool handed_over = hand_over_of_item();
+        if (!out_.kept().empty()) hand_over_item();
         const outcome_record record{threw_ ? 1U : 0U, out_.size()};
         const std::size_t needed = sizeof record + padded(out_.size());
         if (block_.size() < committed_bytes_ + needed) {
@@ -253,9 +252,10 @@ public:
         std::memcpy(at, &record, sizeof record);
         std::memcpy(at + sizeof record, out_.bytes().data(), out_.size());
         committed_bytes_ += needed;
-        port_.commit_items(++committed_items_, committed_bytes_);
-        // The last of its chunk: the parent takes what it refers to once the chunk has ended.
-        return !handed_over && !port_.abandoned();
+        // What items refer to the parent takes once the chunk has ended.
+        const bool ends = items_with_references_ == items_with_references_max || port_.abandoned();
+        port_.commit_items(++committed_items_, committed_bytes_, ends);
+        return !ends;
     }
 
     [[noreturn]] void leave_fork() override { detail::leave_fork(); }
@@ -288,10 +288,11 @@ public:
 
     bool flat_item_failed(std::size_t item) override {
         item_failed();
-        const bool handed_over = hand_over_of_item();
+        if (!out_.kept().empty()) hand_over_item();
         const flat_error_record record{item, out_.size()};
         const std::size_t needed = sizeof record + padded(out_.size());
-        if (handed_over || block_.size() < flat_.bytes + needed) {
+        if (items_with_references_ == items_with_references_max ||
+            block_.size() < flat_.bytes + needed) {
             assemble(item + 1, flat_errors_at_, {flat_.values, flat_.bytes - header_bytes},
                      flat_.bytes - header_bytes, record);
             return false;
@@ -366,50 +367,50 @@ private:
 
     void give(result_kind kind, task_encoder& result) {
         const std::size_t bytes = result.size();
-        if (std::byte* block = result.take_block()) {
-            port_.finish_in_place(kind, block, bytes);
-            return;
-        }
         try {
-            port_.finish(kind, result.bytes(), result.shared());
+            if (!result.kept().empty()) refer_to_kept(result);
+            if (std::byte* block = result.take_block()) {
+                port_.finish_in_place(kind, block, bytes);
+            } else {
+                port_.finish(kind, result.bytes(), result.shared());
+            }
         } catch (...) {
-            // No memory for a large result: a small one says so.
+            // No memory for a large result, or what it refers to cannot be sent: a small one says so.
             result.clear();
             encode_current_exception(result);
             port_.finish(result_kind::exception, result.bytes(), nullptr);
         }
     }
 
-    /// What handles in the result name goes to the parent, ahead of it: from then on it does without this
-    /// process. Whether there is any such.
-    bool hand_over_kept() {
-        auto& kept = out_.kept();
-        if (kept.empty()) return false;
+    /// What handles in a result name goes to the parent with it, which then does without this process.
+    [[gnu::cold]] void refer_to_kept(task_encoder& result) {
         descriptors_.clear();
-        for (auto& one : kept) {
+        for (const auto& one : result.kept()) {
             if (one.descriptor >= 0) {
                 descriptors_.push_back(one.descriptor);
             } else {
-                kept_.push_back(std::move(one.object));
+                kept_.push_back(one.object);
                 if (kept_.size() > kept_objects_max) kept_.pop_front();
             }
         }
         std::sort(descriptors_.begin(), descriptors_.end());
         descriptors_.erase(std::unique(descriptors_.begin(), descriptors_.end()),
                            descriptors_.end());
-        if (!descriptors_.empty()) port_.hand_over(descriptors_);
-        kept.clear();
-        return !descriptors_.empty();
+        port_.refer_to(descriptors_);
     }
 
-    bool hand_over_of_item() {
+    /// The same of a chunk's item, before it counts as done.
+    [[gnu::cold]] void hand_over_item() {
         try {
-            return hand_over_kept();
+            refer_to_kept(out_);
+            if (!descriptors_.empty()) {
+                port_.send_references();
+                ++items_with_references_;
+            }
         } catch (...) {
             item_failed();
-            out_.kept().clear();
-            return false;
         }
+        out_.kept().clear();
     }
 
     worker_port& port_;
@@ -427,6 +428,7 @@ private:
     std::vector<std::byte> own_block_;      // when the arena has no room
     std::atomic<std::uint64_t> unseen_{0};  // then in place of the parent's word
     bool timed_ = false;
+    std::size_t items_with_references_ = 0;  // of this chunk
     bool threw_ = false;
     bool sent_ = false;
     std::optional<stop_watcher> watcher_;

@@ -92,8 +92,9 @@ public:
     /// Takes the name away; false when there was none of that name.
     static bool remove(const std::string& name, object_kind kind);
 
-    /// How the object travels. The receiver finds it by its name or through the sender's descriptor,
-    /// so the sender keeps an anonymous one alive until then (encoder::keep_alive).
+    /// How the object travels. The receiver finds it by its name or through the sender's descriptor, so the
+    /// sender keeps an anonymous one alive until then; in a task's result the descriptor is sent along
+    /// (encoder::keep_reachable).
     static void encode(encoder& out, const std::shared_ptr<shared_object>& object);
     static std::shared_ptr<shared_object> decode(decoder& in, object_type type);
 

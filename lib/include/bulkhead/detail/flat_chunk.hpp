@@ -43,6 +43,9 @@ inline constexpr std::size_t flat_bytes = sizeof(T);
 template <>
 inline constexpr std::size_t flat_bytes<void> = 0;
 
+/// In a chunk's word: no further item begins in it.
+inline constexpr std::uint64_t chunk_ends = std::uint64_t{1} << 39;
+
 /// How many items of a chunk are done, and how many bytes they take, in one word that changes by one store.
 [[nodiscard]] constexpr std::uint64_t make_chunk_word(std::uint64_t items,
                                                       std::uint64_t bytes) noexcept {
@@ -52,7 +55,7 @@ inline constexpr std::size_t flat_bytes<void> = 0;
     return word >> 40;
 }
 [[nodiscard]] constexpr std::uint64_t chunk_word_bytes(std::uint64_t word) noexcept {
-    return word & ((std::uint64_t{1} << 40) - 1);
+    return word & (chunk_ends - 1);
 }
 
 /// In the worker: where the results go, one behind another.
