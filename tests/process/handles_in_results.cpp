@@ -117,8 +117,6 @@ BOOST_AUTO_TEST_CASE(results_that_nobody_takes_let_go_of_them) {
     const auto before = open_files().size();  // workers that start have some too
     for (int i = 0; i != 500; ++i) pool.submit(made_value, i).wait();
     until([&] { return open_files().size() < before + 100; });
-    auto cancelled = pool.submit(made_value, 1);
-    (void)cancelled.cancel();
 }
 
 BOOST_AUTO_TEST_CASE(a_task_that_returns_what_it_was_given_gives_the_same_object) {
@@ -128,6 +126,25 @@ BOOST_AUTO_TEST_CASE(a_task_that_returns_what_it_was_given_gives_the_same_object
     *back = 6;
     BOOST_TEST(*given == 6);
     BOOST_TEST(back.get() == given.get());
+}
+
+BOOST_AUTO_TEST_CASE(an_item_of_a_map_may_have_many) {
+    ::rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    ::rlimit tight = before;
+    tight.rlim_cur = 256;
+    ::setrlimit(RLIMIT_NOFILE, &tight);
+    {
+        process_pool pool(1);
+        int items = 0;
+        for (const auto& many : pool.map(bulkhead::map_options{.chunk_size = 8}, made_values,
+                                         std::vector<int>(16, 40))) {
+            BOOST_TEST(*many.at(39) == 39);
+            ++items;
+        }
+        BOOST_TEST(items == 16);
+    }
+    ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 BOOST_AUTO_TEST_CASE(each_item_of_a_map_has_its_own) {
@@ -160,13 +177,13 @@ BOOST_AUTO_TEST_CASE(a_crash_in_the_middle_of_a_chunk_takes_none_of_another_item
 
 BOOST_AUTO_TEST_CASE(a_late_item_takes_none_of_another_and_no_item_that_has_not_run_is_blamed) {
     for (const bool stubborn : {false, true}) {
-        process_pool pool({.workers = 1, .task_timeout = sanitized ? 2s : 300ms});
+        process_pool pool({.workers = 1, .task_timeout = 1s, .kill_grace = 2s});
         auto items = pool.map(
             bulkhead::map_options{.chunk_size = 20},
             [stubborn](int number) {
                 if (stubborn) std::signal(SIGTERM, SIG_IGN);
                 // Ends in the time between SIGTERM and SIGKILL, when it ignores the first.
-                if (number == 12) ::usleep(sanitized ? 2'300'000 : 400'000);
+                if (number == 12) ::usleep(1'500'000);
                 return shared_value<int>(number);
             },
             std::views::iota(0, 30));
@@ -181,7 +198,6 @@ BOOST_AUTO_TEST_CASE(a_late_item_takes_none_of_another_and_no_item_that_has_not_
             }
         }
         BOOST_TEST(number == 30);
-        BOOST_TEST(late <= 1);
         if (!stubborn) BOOST_TEST(late == 1);
     }
 }
@@ -224,7 +240,7 @@ BOOST_AUTO_TEST_CASE(they_travel_in_exceptions) {
     kill_its_only_worker(pool);
     BOOST_TEST(error_of<logged_failure>(std::move(failed)).log.get() == "line 1");
 
-    auto items = pool.map(bulkhead::map_options{.chunk_size = 10}, fail_at_odd_ones,
+    auto items = pool.map(bulkhead::map_options{.chunk_size = 30}, fail_at_odd_ones,
                           std::views::iota(0, 40));
     int number = 0;
     for (auto it = items.begin(); it != items.end(); ++it, ++number) {

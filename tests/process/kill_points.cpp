@@ -18,7 +18,8 @@ constexpr unsigned passes[] = {1, 2, 7};
 
 /// Where no task has begun, or the result of the one that had is there to be taken: a death costs nothing.
 bool costs_no_task(std::string_view point) {
-    return point == "worker.attached" || point == "worker.published" || point == "worker.rung" ||
+    return point == "worker.attached" || point == "worker.item_done" ||
+           point == "worker.published" || point == "worker.rung" ||
            point == "worker.caller_woken" || point == "worker.passed" || point == "worker.asleep";
 }
 
@@ -101,6 +102,45 @@ BOOST_DATA_TEST_CASE(with_a_retry_a_worker_killed_at_any_step_costs_nothing,
     } while (!death.has_come());
     pool.join();
     check_balance(pool.stats());
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_killed_between_the_items_of_a_chunk_or_at_its_end_costs_none) {
+    struct trial {
+        const char* point;
+        unsigned nth;
+        int cost;
+    };
+    // The first chunk ends after its eighth item, as these refer to something.
+    for (const auto [point, nth, cost] :
+         {trial{"worker.item_done", 3, 0}, trial{"worker.item_done", 8, 0},
+          trial{"worker.item_done", 20, 0}, trial{"worker.handed", 3, 1},
+          trial{"worker.result_written", 1, 0}}) {
+        BOOST_TEST_CONTEXT(point << ", pass " << nth) {
+            const auto log = file("log");
+            std::ofstream(log).close();
+            const ordered_death death(*this, point, nth);
+            process_pool pool(1);
+            auto items = pool.map(bulkhead::map_options{.chunk_size = 20}, logged_share,
+                                  std::vector<fs::path>(20, log), std::views::iota(0, 20));
+            int number = 0;
+            int crashed = 0;
+            for (auto it = items.begin(); it != items.end(); ++it, ++number) {
+                try {
+                    BOOST_TEST(**it == number * number);
+                } catch (const bulkhead::worker_crashed&) {
+                    ++crashed;
+                    BOOST_TEST(number == 2);
+                }
+            }
+            BOOST_TEST(death.has_come());
+            BOOST_TEST(number == 20);
+            BOOST_TEST(crashed == cost);
+            BOOST_TEST(lines_of(log).size() == 20U);  // each ran once
+            pool.join();
+            check_balance(pool.stats());
+            BOOST_TEST(pool.stats().crashed == static_cast<unsigned>(cost));
+        }
+    }
 }
 
 BOOST_DATA_TEST_CASE(a_parent_killed_at_any_step_takes_its_workers_along_and_leaves_nothing,

@@ -347,6 +347,8 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
     const auto open_files = [] {
         return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
     };
+    int ends_of_a_pipe[2];
+    BOOST_REQUIRE(::pipe2(ends_of_a_pipe, O_CLOEXEC) == 0);
     const auto before = open_files();
     const std::string large(arena_payload_bytes_max + 1, 'l');
     for (int round = 0; round != 3; ++round) {
@@ -354,7 +356,7 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
         for (int i = 0; i != 600; ++i) {
             both.post();
             (void)both.receive();
-            both.worker->refer_to(std::vector{0, 1});
+            both.worker->refer_to(ends_of_a_pipe);
             both.answer();
             BOOST_TEST(both.collect().second == "y");
         }
@@ -392,8 +394,33 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
     BOOST_CHECK_THROW(both.answer(), bulkhead::error);
     BOOST_CHECK_THROW(both.worker->refer_to(std::vector<int>(worker_port::references_max + 1, 0)),
                       bulkhead::error);
+    // Of a result with a descriptor that nobody looked for nothing stays in the way.
+    both.worker->refer_to(ends_of_a_pipe);
+    both.answer();
+    std::uint64_t unwanted = 0;
+    result_envelope not_read;
+    BOOST_REQUIRE((both.parent.collect(unwanted, not_read) == harvest::result));
+    both.parent.settled(unwanted);
+    both.parent.release_arguments(both.placed[unwanted]);
+    both.post();
+    (void)both.receive();
+    both.worker->refer_to(ends_of_a_pipe);
     both.answer();
     BOOST_TEST(both.collect().second == "y");
+    BOOST_TEST(open_files() == before);
+    ::close(ends_of_a_pipe[0]);
+    ::close(ends_of_a_pipe[1]);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_whose_parent_parts_after_a_large_task_sees_its_end) {
+    pair both;
+    const std::string large(arena_payload_bytes_max + 1, 'l');
+    both.post(large);
+    (void)both.receive();
+    both.answer();
+    (void)both.collect();  // and with it its segment is stale
+    both.parent.hang_up();
+    BOOST_TEST((both.worker->next_task() == nullptr));
 }
 
 BOOST_AUTO_TEST_CASE(a_large_value_is_built_as_it_arrives_and_kept_as_bytes_where_its_count_lies) {

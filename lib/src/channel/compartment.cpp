@@ -257,11 +257,12 @@ partial_items compartment::partial_items_of(std::uint64_t ticket) const {
     if (control_->partial_ticket.load(std::memory_order_acquire) != ticket) return {};
     const auto offset = control_->partial_offset.load(std::memory_order_relaxed);
     auto word = control_->partial.load(std::memory_order_acquire);
-    const bool ends = (word & detail::chunk_ends) != 0;
-    word &= ~detail::chunk_ends;
+    const bool between = (word & detail::between_items) != 0;
+    word &= ~detail::between_items;
     const auto bytes = detail::chunk_word_bytes(word);
     if (bytes < sizeof word || bytes > arena_bytes || offset > arena_bytes - bytes) return {};
-    partial_items part{payload({result_arena() + offset, static_cast<std::size_t>(bytes)}), ends};
+    partial_items part{payload({result_arena() + offset, static_cast<std::size_t>(bytes)}),
+                       between};
     std::memcpy(part.items.writable().data(), &word, sizeof word);  // as the worker does at the end
     return part;
 }
@@ -444,6 +445,10 @@ int compartment::woken_on_cpu(std::uint64_t ticket) const noexcept {
 
 std::uint64_t compartment::next_result_bytes() const noexcept {
     return slot_of(collect_next_.load(std::memory_order_relaxed)).result.bytes;
+}
+
+bool compartment::next_result_has_descriptors() const noexcept {
+    return slot_of(collect_next_.load(std::memory_order_relaxed)).result.descriptors != 0;
 }
 
 void compartment::parent_sleeps(bool sleeps) noexcept {

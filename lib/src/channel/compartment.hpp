@@ -30,7 +30,7 @@ static_assert(piece_bytes >= detail::bulk_element_bytes_max);
 /// The finished items of the chunk that a worker is at, in front of them the word that counts them.
 struct partial_items {
     payload items;
-    bool ends = false;  // no other of the chunk has begun, nor will
+    bool between = false;  // no other had begun
 };
 
 enum class harvest : std::uint8_t { result, nothing, lied };
@@ -128,8 +128,9 @@ public:
     [[nodiscard]] bool has_collected(std::uint64_t ticket) const noexcept {
         return ticket < collect_next_.load(std::memory_order_relaxed);
     }
-    /// A hint, until collect(): the next result's size.
+    /// Hints, until collect(): the next result's size, and whether descriptors come with it.
     [[nodiscard]] std::uint64_t next_result_bytes() const noexcept;
+    [[nodiscard]] bool next_result_has_descriptors() const noexcept;
 
     [[nodiscard]] bool results_waiting() const noexcept;
     /// The next result in the order of the tickets, its envelope copied out; nothing in it is checked.

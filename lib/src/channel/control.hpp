@@ -113,7 +113,7 @@ struct control_block {
         64) std::atomic<std::uint64_t> started_ns;  // worker: CLOCK_MONOTONIC, of the task or item
     std::atomic<std::uint64_t> partial_ticket;      // worker: whose items `partial` counts
     std::atomic<std::uint64_t> partial_offset;      // worker: where they lie in the result arena
-    /// Worker, release: detail::make_chunk_word of what is done, perhaps with detail::chunk_ends.
+    /// Worker, release: detail::make_chunk_word of what is done, perhaps with detail::between_items.
     std::atomic<std::uint64_t> partial;
 
     alignas(64) slot slots[slots_max];

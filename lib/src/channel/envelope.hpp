@@ -37,7 +37,7 @@ static_assert(sizeof(task_envelope) == envelope_bytes &&
 static_assert(offsetof(task_envelope, payload) == 40);
 
 /// Messages with descriptors that a worker sends ahead of one result: of an item of a chunk each, and one more.
-inline constexpr std::size_t messages_of_one_max = 16;
+inline constexpr std::size_t messages_of_one_max = 9;
 
 enum class result_kind : std::uint32_t {
     value = 1,

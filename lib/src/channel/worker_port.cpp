@@ -122,8 +122,8 @@ void worker_port::drop_stale_segments() noexcept {
     if (stale == stale_dropped_) return;
     try {
         while (const auto tag = os::next_tag(lifeline_.get())) {
-            if (*tag > stale) break;
-            (void)os::receive_fds(lifeline_.get());
+            // At the end of the file there is no message behind the tag.
+            if (*tag > stale || !os::receive_fds(lifeline_.get())) break;
         }
     } catch (const std::bad_alloc&) {
         return;  // another time
@@ -196,8 +196,9 @@ void worker_port::send_descriptors(std::span<const int> fds) {
     const bool holds_room = descriptors_sent_ != 0;
     const auto give_up_at = std::chrono::steady_clock::now() + room_within;
     os::send_result how{};
-    while ((how = os::send_fds(lifeline_.get(), fds, ticket_, true)) == os::send_result::full) {
-        // ETOOMANYREFS, until the parents take what is under way.
+    while ((how = os::send_fds(lifeline_.get(), fds, ticket_, !holds_room)) ==
+           os::send_result::full) {
+        // Until the parents take what is under way.
         if (holds_room && std::chrono::steady_clock::now() > give_up_at) {
             throw error(
                 "bulkhead: this user has more descriptors under way between processes than "
@@ -238,9 +239,9 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
     result.bytes = bytes.size();
     result.offset = 0;
     if (bytes.size() <= result_envelope::inline_bytes) {
+        if (!references_.empty()) send_references();
         result.where = static_cast<std::uint32_t>(place::here);
         if (!bytes.empty()) std::memcpy(result.payload, bytes.data(), bytes.size());
-        if (!references_.empty()) send_references();
     } else if (shared || !lend(result, bytes)) {
         result.where = static_cast<std::uint32_t>(place::segment);
         auto segment = shared;
@@ -346,8 +347,14 @@ std::span<std::byte> worker_port::begin_chunk() {
     return {result_arena() + *chunk_offset_, chunk_result_bytes};
 }
 
-void worker_port::commit_items(std::uint64_t items, std::uint64_t bytes, bool ends) noexcept {
-    const auto word = detail::make_chunk_word(items, bytes) | (ends ? detail::chunk_ends : 0);
+void worker_port::begin_item() noexcept {
+    // The swap in the slot's state or the last commit came before; nothing reads more by this store.
+    const auto word = control_->partial.load(std::memory_order_relaxed);
+    control_->partial.store(word & ~detail::between_items, std::memory_order_release);
+}
+
+void worker_port::commit_items(std::uint64_t items, std::uint64_t bytes) noexcept {
+    const auto word = detail::make_chunk_word(items, bytes) | detail::between_items;
     control_->partial.store(word, std::memory_order_release);
     BULKHEAD_KILL_POINT("worker.item_done");
 }

@@ -54,7 +54,7 @@ public:
     void refer_to(std::span<const int> fds);
     static constexpr std::size_t references_max = os::fds_per_message_max - 1;  // and a segment
     /// Sends them now (there are some), before commit_items(). For up to messages_of_one_max - 1 items of a chunk. Throws
-    /// bulkhead::error when one is no descriptor, or the system has no room for more.
+    /// bulkhead::error when one is no descriptor, or the system has no room for more; forgets them also then.
     [[gnu::cold]] void send_references();
 
     /// Gives the result, and is done with the task. Throws bulkhead::error, before any of it shows, when
@@ -70,8 +70,10 @@ public:
 
     /// A chunk starts: where its items' outcomes go. Empty when the arena is full.
     [[nodiscard]] std::span<std::byte> begin_chunk();
-    /// The first `bytes` of it now hold `items` outcomes; `ends`: there will be no more.
-    void commit_items(std::uint64_t items, std::uint64_t bytes, bool ends) noexcept;
+    /// Another item begins: it is the one to blame from now on.
+    void begin_item() noexcept;
+    /// The first `bytes` of it now hold `items` outcomes, and no item is to blame.
+    void commit_items(std::uint64_t items, std::uint64_t bytes) noexcept;
     /// What commit_items() stores to, for code that does it itself: detail::make_chunk_word, release.
     [[nodiscard]] std::atomic<std::uint64_t>& committed() noexcept { return control_->partial; }
     /// The task that abandoned() compares with this one's ticket.

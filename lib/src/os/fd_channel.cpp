@@ -71,7 +71,8 @@ send_result send_fds(int socket, std::span<const int> fds, std::uint64_t tag, bo
         if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS) {
             return send_result::full;
         }
-        return errno == EBADF || errno == EINVAL ? send_result::refused : send_result::gone;
+        const bool is_gone = errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN;
+        return is_gone ? send_result::gone : send_result::refused;
     }
 }
 

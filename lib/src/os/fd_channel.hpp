@@ -20,7 +20,7 @@ enum class send_result : std::uint8_t {
     sent,
     full,
     gone,     // the other side
-    refused,  // one of the descriptors is none; errno tells
+    refused,  // one of the descriptors is none, say; errno tells
 };
 
 /// In one message: SCM_MAX_FD of Linux.

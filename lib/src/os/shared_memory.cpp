@@ -178,7 +178,8 @@ shared_segment shared_segment::open_of_process(int pid, int fd, std::size_t byte
     struct stat about {};
     if (::stat(path.c_str(), &about) != 0) {
         fail("reach", what + " of process " + std::to_string(pid), errno,
-             "; the process that sent it must live, and hold it, until it has been received");
+             "; the process that sent it must live, and hold it, until it has been received, and "
+             "of a task's result this process must have a descriptor free for it (ulimit -n)");
     }
     // Opening a device or a pipe can have effects of its own.
     if (!S_ISREG(about.st_mode)) {

@@ -91,7 +91,8 @@ pool_core::pick pool_core::collect_for_caller(worker_index worker,
     // What the loop is still copying is first, and the next result is another's.
     if (at.box != box || at.lied || at.init_ticket != 0 || first == nullptr ||
         box->has_collected(first->ticket) || first->what.chunk || first->may_be_retried() ||
-        first->is_watched() || box->next_result_bytes() > caller_bytes_max) {
+        first->is_watched() || box->next_result_bytes() > caller_bytes_max ||
+        box->next_result_has_descriptors()) {
         return pick::not_for_a_caller;
     }
     std::uint64_t ticket = 0;

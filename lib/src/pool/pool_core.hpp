@@ -122,13 +122,13 @@ private:
         std::exception_ptr failure;  // this process could not take the bytes
     };
 
-    /// A place in the pool; process after process takes it.
     /// Of the chunk that a worker was at: what finished items of it refer to.
     struct partial_references {
         std::uint64_t ticket = 0;  // 0: none
         std::vector<std::shared_ptr<const void>> objects;
     };
 
+    /// A place in the pool; process after process takes it.
     struct seat {
         explicit seat(boost::asio::io_context& io)
             : death(io), bell(io), kill_timer(io), watch_timer(io), restart_timer(io) {}
@@ -257,9 +257,10 @@ private:
                                                        builder by);
     [[gnu::cold]] static void read_with_references(channel::compartment& box, collected& result,
                                                    builder by);
-    /// Throws bulkhead::error when one is no object of this library, cannot be mapped, or is one too many.
+    /// Throws bulkhead::error when one is no object of this library, cannot be mapped, or is one too many; with
+    /// `as_far_as_it_goes` those are left out.
     [[nodiscard]] static std::vector<std::shared_ptr<const void>> adopt_objects(
-        channel::compartment::arrival with);
+        channel::compartment::arrival with, bool as_far_as_it_goes);
     void accept(std::vector<collected>& batch, std::vector<remote_task*>& resolved);
     void accept_one(collected& result, std::vector<remote_task*>& resolved);
     void note_times(const remote_task& task, const channel::result_envelope& envelope);

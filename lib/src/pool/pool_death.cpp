@@ -129,7 +129,7 @@ pool_core::partial_references pool_core::references_of_partial(worker_index work
         const std::lock_guard collecting(box.collecting());
         if (at.references.ticket != 0) return std::exchange(at.references, {});
         const auto ticket = box.next_to_collect();
-        return {ticket, adopt_objects(box.descriptors_of(ticket))};
+        return {ticket, adopt_objects(box.descriptors_of(ticket), true)};
     } catch (const std::exception&) {
         return {};  // memory, descriptors or a liar: decoding what is not there will say so
     }
@@ -170,7 +170,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
         part = at.box->partial_items_of(ticket);
         if (ticket == end.references.ticket) part.items.keep(end.references.objects);
     }
-    if (part.ends) {  // it was at none of its items any more
+    if (part.between) {  // it was at none of its items
         scheduler_.removed(task);
         ++figures_.succeeded;
         task.set_partial(std::move(part.items), nullptr, pid);

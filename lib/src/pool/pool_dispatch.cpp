@@ -194,6 +194,8 @@ bool pool_core::condemn(remote_task& task, doom why) {
     // The first cause counts: one that dies of a crash is late for that.
     const bool crashed = why == doom::timeout && seats_[worker]->box->has_crashed();
     if (yes && !crashed) task.doomed = why;
+    // An item that ends all the same is the chunk's last, or the next would be taken for the late one.
+    if (yes && task.what.chunk) seats_[worker]->box->ask_to_abandon(task.ticket);
     if (yes && scheduler_.step(worker) != fsm::worker_step::condemned) {
         scheduler_.condemn(worker);
         kill_worker(worker);

@@ -118,23 +118,24 @@ void pool_core::read_with_references(channel::compartment& box, collected& resul
     auto with = box.descriptors_of(result.ticket);
     if (with.fds.empty() && !with.cut_off) throw codec_error("bulkhead: a worker sent nothing");
     result.bytes = box.begin_result(result.envelope, result.left, by.make, &with);
-    // What is wrong from here on is no lie about bytes: it costs this result, and not the worker.
+    // What is wrong from here on is no lie about bytes: it costs this result, and not the worker. Of a chunk it
+    // costs those items that refer to what is missing: they do not decode.
+    const bool of_items =
+        result.envelope.kind == static_cast<std::uint16_t>(channel::result_kind::items);
     try {
-        result.bytes.keep(adopt_objects(std::move(with)));
+        result.bytes.keep(adopt_objects(std::move(with), of_items));
     } catch (...) {
-        // Of a chunk's items only those do not decode that refer to what is missing.
-        if (result.envelope.kind == static_cast<std::uint16_t>(channel::result_kind::items)) return;
         result.failure = std::current_exception();
         result.left = 0;
     }
 }
 
 std::vector<std::shared_ptr<const void>> pool_core::adopt_objects(
-    channel::compartment::arrival with) {
+    channel::compartment::arrival with, bool as_far_as_it_goes) {
     // Results that nobody takes must not use up what the program, and the next worker's start, need.
-    const bool in_reserve = std::any_of(with.fds.begin(), with.fds.end(),
-                                        [](const auto& fd) { return os::is_in_reserve(fd.get()); });
-    if (with.cut_off || in_reserve) {
+    const auto too_many =
+        std::erase_if(with.fds, [](const auto& fd) { return os::is_in_reserve(fd.get()); });
+    if ((with.cut_off || too_many != 0) && !as_far_as_it_goes) {
         throw error(
             "bulkhead: no descriptor is free to receive a task's result, which refers to objects "
             "that "
@@ -142,7 +143,13 @@ std::vector<std::shared_ptr<const void>> pool_core::adopt_objects(
     }
     std::vector<std::shared_ptr<const void>> objects;
     objects.reserve(with.fds.size());
-    for (auto& fd : with.fds) objects.push_back(ring::shared_object::adopt_sent(std::move(fd)));
+    for (auto& fd : with.fds) {
+        try {
+            objects.push_back(ring::shared_object::adopt_sent(std::move(fd)));
+        } catch (const error&) {
+            if (!as_far_as_it_goes) throw;
+        }
+    }
     return objects;
 }
 

@@ -88,10 +88,10 @@ private:
 /// has decoded it.
 constexpr std::size_t kept_objects_max = 1024;
 
-/// Of one chunk: then it ends. Few, as descriptors under way are the user's, who may have no more than
-/// 'ulimit -n' of them, in all processes.
-constexpr std::size_t items_with_references_max = 8;
-static_assert(items_with_references_max < channel::messages_of_one_max);
+/// Of one chunk: with so many it ends, as the parent takes them when it has ended. Few: what is under way is the
+/// user's, who may have no more than 'ulimit -n' of them, in all processes.
+constexpr std::size_t descriptors_under_way_max = 8;
+static_assert(descriptors_under_way_max < channel::messages_of_one_max);
 
 /// Of its limit: a worker that has more after a task is replaced, before the next tasks fail for want of
 /// memory.
@@ -177,7 +177,7 @@ public:
         flat_.forks = &forks_;
         flat_.own_forks = own_forks_;
         sent_ = false;
-        items_with_references_ = 0;
+        descriptors_under_way_ = 0;
         result_kind kind = task.chunk != 0 ? result_kind::items : result_kind::value;
         try {
             const auto entry = reinterpret_cast<task_entry>(resolve(task.entry));
@@ -229,6 +229,7 @@ public:
         out_.clear();
         threw_ = false;
         if (timed_) port_.start_clock();
+        port_.begin_item();
         port_.enter(task_phase::decode);
     }
 
@@ -252,10 +253,8 @@ public:
         std::memcpy(at, &record, sizeof record);
         std::memcpy(at + sizeof record, out_.bytes().data(), out_.size());
         committed_bytes_ += needed;
-        // What items refer to the parent takes once the chunk has ended.
-        const bool ends = items_with_references_ == items_with_references_max || port_.abandoned();
-        port_.commit_items(++committed_items_, committed_bytes_, ends);
-        return !ends;
+        port_.commit_items(++committed_items_, committed_bytes_);
+        return !has_many_under_way() && !port_.abandoned();
     }
 
     [[noreturn]] void leave_fork() override { detail::leave_fork(); }
@@ -291,8 +290,7 @@ public:
         if (!out_.kept().empty()) hand_over_item();
         const flat_error_record record{item, out_.size()};
         const std::size_t needed = sizeof record + padded(out_.size());
-        if (items_with_references_ == items_with_references_max ||
-            block_.size() < flat_.bytes + needed) {
+        if (has_many_under_way() || block_.size() < flat_.bytes + needed) {
             assemble(item + 1, flat_errors_at_, {flat_.values, flat_.bytes - header_bytes},
                      flat_.bytes - header_bytes, record);
             return false;
@@ -376,6 +374,7 @@ private:
             }
         } catch (...) {
             // No memory for a large result, or what it refers to cannot be sent: a small one says so.
+            port_.refer_to({});
             result.clear();
             encode_current_exception(result);
             port_.finish(result_kind::exception, result.bytes(), nullptr);
@@ -399,13 +398,17 @@ private:
         port_.refer_to(descriptors_);
     }
 
+    [[nodiscard]] bool has_many_under_way() const noexcept {
+        return descriptors_under_way_ >= descriptors_under_way_max;
+    }
+
     /// The same of a chunk's item, before it counts as done.
     [[gnu::cold]] void hand_over_item() {
         try {
             refer_to_kept(out_);
             if (!descriptors_.empty()) {
                 port_.send_references();
-                ++items_with_references_;
+                descriptors_under_way_ += descriptors_.size();
             }
         } catch (...) {
             item_failed();
@@ -428,7 +431,7 @@ private:
     std::vector<std::byte> own_block_;      // when the arena has no room
     std::atomic<std::uint64_t> unseen_{0};  // then in place of the parent's word
     bool timed_ = false;
-    std::size_t items_with_references_ = 0;  // of this chunk
+    std::size_t descriptors_under_way_ = 0;  // of this chunk
     bool threw_ = false;
     bool sent_ = false;
     std::optional<stop_watcher> watcher_;

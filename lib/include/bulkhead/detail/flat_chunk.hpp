@@ -43,8 +43,8 @@ inline constexpr std::size_t flat_bytes = sizeof(T);
 template <>
 inline constexpr std::size_t flat_bytes<void> = 0;
 
-/// In a chunk's word: no further item begins in it.
-inline constexpr std::uint64_t chunk_ends = std::uint64_t{1} << 39;
+/// In a chunk's word: the last item that it counts was the last that has begun.
+inline constexpr std::uint64_t between_items = std::uint64_t{1} << 39;
 
 /// How many items of a chunk are done, and how many bytes they take, in one word that changes by one store.
 [[nodiscard]] constexpr std::uint64_t make_chunk_word(std::uint64_t items,
@@ -55,7 +55,7 @@ inline constexpr std::uint64_t chunk_ends = std::uint64_t{1} << 39;
     return word >> 40;
 }
 [[nodiscard]] constexpr std::uint64_t chunk_word_bytes(std::uint64_t word) noexcept {
-    return word & (chunk_ends - 1);
+    return word & (between_items - 1);
 }
 
 /// In the worker: where the results go, one behind another.
@@ -78,8 +78,11 @@ struct flat_block {
     /// The first `count` items have their outcome; false when the chunk shall end here.
     [[nodiscard]] bool commit(std::size_t count) noexcept {
         // Release: the parent, once this process is dead, reads the results that the word counts.
-        done->store(make_chunk_word(count, bytes), std::memory_order_release);
-        return abandoned->load(std::memory_order_relaxed) != ticket;
+        const std::uint64_t word = make_chunk_word(count, bytes);
+        done->store(word, std::memory_order_release);
+        if (abandoned->load(std::memory_order_relaxed) != ticket) return true;
+        done->store(word | between_items, std::memory_order_release);
+        return false;
     }
 };
 
