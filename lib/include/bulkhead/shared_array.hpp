@@ -26,7 +26,7 @@ namespace bulkhead {
 /// handle's. A named array's memory is all taken when it is made; an anonymous one's page by page, when it
 /// is first touched. A process that dies leaves the elements as its last stores left them. An anonymous
 /// array goes with the last process that holds it, also when that was killed; a named one stays until
-/// remove().
+/// remove(). One that a task returns is held by the task's future, as a queue's docstring says.
 template <class T>
 class shared_array {
     static constexpr auto kind = detail::shared_kind::array;
