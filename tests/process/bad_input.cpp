@@ -1,9 +1,10 @@
 // Mistakes of the calling program and of the machine: a clear sentence, never a hang, nothing left.
+#include "support/descriptor_limit.hpp"
 #include "support/program.hpp"
 #include "support/scene.hpp"
 
 #include <limits>
-#include <sys/resource.h>
+#include <optional>
 
 namespace {
 
@@ -88,17 +89,13 @@ BOOST_AUTO_TEST_CASE(a_null_function_is_refused) {
 }
 
 BOOST_AUTO_TEST_CASE(a_pool_that_runs_out_of_descriptors_says_so_and_leaves_nothing) {
-    ::rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
     // Every number of free descriptors, from none to enough for some workers.
     int came_up = 0;
     int refused = 0;
     for (::rlim_t room = 0; room != 60; ++room) {
-        ::rlimit tight = before;
-        tight.rlim_cur = open_files().size() - 1 + room;
-        ::setrlimit(RLIMIT_NOFILE, &tight);
         std::string sentence;
         try {
+            const descriptor_limit tight(open_files().size() - 1 + room);
             process_pool pool(2);
             if (pool.submit(square, 3).get() == 9) ++came_up;
         } catch (const bulkhead::pool_broken& e) {
@@ -106,7 +103,6 @@ BOOST_AUTO_TEST_CASE(a_pool_that_runs_out_of_descriptors_says_so_and_leaves_noth
         } catch (const std::exception& e) {
             sentence = std::string("other: ") + e.what();
         }
-        ::setrlimit(RLIMIT_NOFILE, &before);
         if (sentence.empty()) continue;
         ++refused;
         BOOST_TEST(contains(sentence, "EMFILE"), room << ": " << sentence);
@@ -116,8 +112,6 @@ BOOST_AUTO_TEST_CASE(a_pool_that_runs_out_of_descriptors_says_so_and_leaves_noth
 }
 
 BOOST_AUTO_TEST_CASE(a_replacement_that_cannot_be_started_fails_what_is_queued_with_the_cause) {
-    ::rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
     for (const std::size_t spares : {0U, 1U}) {
         BOOST_TEST_CONTEXT(spares << " spares") {
             process_pool pool({.workers = 1, .spare_workers = spares});
@@ -126,9 +120,7 @@ BOOST_AUTO_TEST_CASE(a_replacement_that_cannot_be_started_fails_what_is_queued_w
             const pid_t pid = await_pid(file("on" + name));
             until([&] { return pool.stats().spares == spares; });
             // What is open stays open, and nothing else can be opened.
-            ::rlimit tight = before;
-            tight.rlim_cur = 3;
-            ::setrlimit(RLIMIT_NOFILE, &tight);
+            std::optional<descriptor_limit> tight(std::in_place, 3);
             std::vector<bulkhead::future<void>> queued;
             for (int i = 0; i != 20; ++i) {
                 queued.push_back(pool.submit([] { ::kill(::getppid(), 0); }));
@@ -150,7 +142,7 @@ BOOST_AUTO_TEST_CASE(a_replacement_that_cannot_be_started_fails_what_is_queued_w
                     cause = e.what();
                 }
             }
-            ::setrlimit(RLIMIT_NOFILE, &before);
+            tight.reset();
             BOOST_TEST(sentence == "crashed");
             BOOST_TEST(failed == 20U);
             BOOST_TEST(contains(cause, "EMFILE"), cause);

@@ -1,4 +1,5 @@
 // Anonymous objects that tasks make and return: they are the future's, whatever becomes of their worker.
+#include "support/descriptor_limit.hpp"
 #include "support/scene.hpp"
 
 #include <algorithm>
@@ -6,7 +7,6 @@
 #include <fcntl.h>
 #include <numeric>
 #include <ranges>
-#include <sys/resource.h>
 
 namespace {
 
@@ -51,6 +51,23 @@ void fail_with_log(const std::string& line) { throw logged_failure(made_queue(li
 int fail_at_odd_ones(int number) {
     if (number % 2 != 0) fail_with_log(std::to_string(number));
     return number;
+}
+
+/// Item i holds i, of `count`; only `fatal` may be a Failure in its place. How many were.
+template <class Failure>
+int failures_among(auto& items, int count, int fatal) {
+    int number = 0;
+    int failures = 0;
+    for (auto it = items.begin(); it != items.end(); ++it, ++number) {
+        try {
+            BOOST_TEST(**it == number);
+        } catch (const Failure&) {
+            ++failures;
+            BOOST_TEST(number == fatal);
+        }
+    }
+    BOOST_TEST(number == count);
+    return failures;
 }
 
 void kill_its_only_worker(const process_pool& pool) {
@@ -129,22 +146,15 @@ BOOST_AUTO_TEST_CASE(a_task_that_returns_what_it_was_given_gives_the_same_object
 }
 
 BOOST_AUTO_TEST_CASE(an_item_of_a_map_may_have_many) {
-    ::rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    ::rlimit tight = before;
-    tight.rlim_cur = 256;
-    ::setrlimit(RLIMIT_NOFILE, &tight);
-    {
-        process_pool pool(1);
-        int items = 0;
-        for (const auto& many : pool.map(bulkhead::map_options{.chunk_size = 8}, made_values,
-                                         std::vector<int>(16, 40))) {
-            BOOST_TEST(*many.at(39) == 39);
-            ++items;
-        }
-        BOOST_TEST(items == 16);
+    const descriptor_limit tight(256);
+    process_pool pool(1);
+    int items = 0;
+    for (const auto& many :
+         pool.map(bulkhead::map_options{.chunk_size = 8}, made_values, std::vector<int>(16, 40))) {
+        BOOST_TEST(*many.at(39) == 39);
+        ++items;
     }
-    ::setrlimit(RLIMIT_NOFILE, &before);
+    BOOST_TEST(items == 16);
 }
 
 BOOST_AUTO_TEST_CASE(each_item_of_a_map_has_its_own) {
@@ -161,18 +171,7 @@ BOOST_AUTO_TEST_CASE(a_crash_in_the_middle_of_a_chunk_takes_none_of_another_item
     process_pool pool(2);
     auto items = pool.map(bulkhead::map_options{.chunk_size = 10}, made_value_unless,
                           std::views::iota(0, 60), std::vector<int>(60, 35));
-    int number = 0;
-    int crashed = 0;
-    for (auto it = items.begin(); it != items.end(); ++it, ++number) {
-        try {
-            BOOST_TEST(**it == number);
-        } catch (const bulkhead::worker_crashed&) {
-            ++crashed;
-            BOOST_TEST(number == 35);
-        }
-    }
-    BOOST_TEST(number == 60);
-    BOOST_TEST(crashed == 1);
+    BOOST_TEST(failures_among<bulkhead::worker_crashed>(items, 60, 35) == 1);
 }
 
 BOOST_AUTO_TEST_CASE(a_late_item_takes_none_of_another_and_no_item_that_has_not_run_is_blamed) {
@@ -187,27 +186,13 @@ BOOST_AUTO_TEST_CASE(a_late_item_takes_none_of_another_and_no_item_that_has_not_
                 return shared_value<int>(number);
             },
             std::views::iota(0, 30));
-        int number = 0;
-        int late = 0;
-        for (auto it = items.begin(); it != items.end(); ++it, ++number) {
-            try {
-                BOOST_TEST(**it == number);
-            } catch (const bulkhead::task_timeout&) {
-                ++late;
-                BOOST_TEST(number == 12);
-            }
-        }
-        BOOST_TEST(number == 30);
+        const int late = failures_among<bulkhead::task_timeout>(items, 30, 12);
         if (!stubborn) BOOST_TEST(late == 1);
     }
 }
 
 BOOST_AUTO_TEST_CASE(untaken_results_leave_descriptors_for_the_program_and_for_new_workers) {
-    ::rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    ::rlimit tight = before;
-    tight.rlim_cur = 256;
-    ::setrlimit(RLIMIT_NOFILE, &tight);
+    const descriptor_limit tight(256);
     int right = 0;
     {
         process_pool pool(1);
@@ -230,7 +215,6 @@ BOOST_AUTO_TEST_CASE(untaken_results_leave_descriptors_for_the_program_and_for_n
     }
     BOOST_TEST(right > 50);
     BOOST_TEST(right < 256);
-    ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 BOOST_AUTO_TEST_CASE(they_travel_in_exceptions) {
@@ -287,8 +271,6 @@ BOOST_AUTO_TEST_CASE(as_many_as_a_message_takes_can_be_in_one_result) {
 BOOST_AUTO_TEST_CASE(a_program_without_a_free_descriptor_is_told_so_and_loses_that_result_alone) {
     process_pool pool({.workers = 1, .spare_workers = 0});
     BOOST_TEST(*pool.submit(made_value, 1).get() == 1);
-    ::rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
     for (const int count : {1, 2}) {
         const queue<int> go;  // needs no descriptor to be told
         auto made = pool.submit(
@@ -297,21 +279,20 @@ BOOST_AUTO_TEST_CASE(a_program_without_a_free_descriptor_is_told_so_and_loses_th
                 return made_values(many);
             },
             go, count);
-        ::rlimit tight = before;
-        tight.rlim_cur = open_files().size() + 10;
-        ::setrlimit(RLIMIT_NOFILE, &tight);
-        std::vector<int> all_free;
-        for (int fd = 0; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) {
-            all_free.push_back(fd);
+        {
+            const descriptor_limit tight(open_files().size() + 10);
+            std::vector<int> all_free;
+            for (int fd = 0; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) {
+                all_free.push_back(fd);
+            }
+            for (int i = 1; i != count; ++i) {
+                ::close(all_free.back());
+                all_free.pop_back();
+            }
+            go.put(1);
+            made.wait();
+            for (const int fd : all_free) ::close(fd);
         }
-        for (int i = 1; i != count; ++i) {
-            ::close(all_free.back());
-            all_free.pop_back();
-        }
-        go.put(1);
-        made.wait();
-        for (const int fd : all_free) ::close(fd);
-        ::setrlimit(RLIMIT_NOFILE, &before);
         const auto failure = error_of<bulkhead::error>(std::move(made));
         BOOST_TEST(contains(failure.what(), "no descriptor is free"), failure.what());
         BOOST_TEST(*pool.submit(made_value, 2).get() == 2);

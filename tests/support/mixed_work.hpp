@@ -181,41 +181,36 @@ inline outcome_counts do_mixed_work(bulkhead::process_pool& pool, const fs::path
     }
     const int submitted = number;
     const int crashed_of_submitted = counts.crashed;
+    const auto end_each = [&](auto items, int first, auto value_of) {
+        int item = first;
+        for (auto it = items.begin(); it != items.end(); ++it, ++item) {
+            end(item, [&] { return value_of(*it) == item * item; });
+        }
+        if (item != number) counts.wrong += number - item;
+    };
+    const auto itself = [](int value) { return value; };
     const int first_item = number;
     number += 60;
-    auto items = pool.map(bulkhead::map_options{.chunk_size = 20}, logged_square,
-                          std::vector<fs::path>(60, log), std::views::iota(first_item, number));
-    int item = first_item;
-    for (auto it = items.begin(); it != items.end(); ++it, ++item) {
-        end(item, [&] { return *it == item * item; });
-    }
-    if (item != number) counts.wrong += number - item;
+    end_each(pool.map(bulkhead::map_options{.chunk_size = 20}, logged_square,
+                      std::vector<fs::path>(60, log), std::views::iota(first_item, number)),
+             first_item, itself);
     // Plain numbers, which travel as an array.
     const int first_number = number;
     number += 60;
-    auto numbers = pool.map(
-        bulkhead::map_options{.chunk_size = 20},
-        [to = fixed_path(log)](int one) {
-            append_line(to.data(), std::to_string(one));
-            return one * one;
-        },
-        std::views::iota(first_number, number));
-    int plain = first_number;
-    for (auto it = numbers.begin(); it != numbers.end(); ++it, ++plain) {
-        end(plain, [&] { return *it == plain * plain; });
-    }
-    if (plain != number) counts.wrong += number - plain;
-
+    end_each(pool.map(
+                 bulkhead::map_options{.chunk_size = 20},
+                 [to = fixed_path(log)](int one) {
+                     append_line(to.data(), std::to_string(one));
+                     return one * one;
+                 },
+                 std::views::iota(first_number, number)),
+             first_number, itself);
     // Of which each refers to something.
     const int first_shared = number;
     number += 30;
-    auto shares = pool.map(bulkhead::map_options{.chunk_size = 15}, logged_share,
-                           std::vector<fs::path>(30, log), std::views::iota(first_shared, number));
-    int share = first_shared;
-    for (auto it = shares.begin(); it != shares.end(); ++it, ++share) {
-        end(share, [&] { return **it == share * share; });
-    }
-    if (share != number) counts.wrong += number - share;
+    end_each(pool.map(bulkhead::map_options{.chunk_size = 15}, logged_share,
+                      std::vector<fs::path>(30, log), std::views::iota(first_shared, number)),
+             first_shared, [](const bulkhead::shared_value<int>& value) { return *value; });
 
     counts.items_crashed = counts.crashed - crashed_of_submitted;
 

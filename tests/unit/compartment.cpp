@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -76,8 +77,7 @@ struct pair {
         if (got == harvest::nothing) return std::nullopt;
         const auto result = parent.result_bytes(ticket, envelope);
         parent.release_result(ticket, envelope);
-        parent.settled(ticket);
-        parent.release_arguments(placed[ticket]);
+        settle(ticket);
         const auto bytes = result.bytes();
         return std::pair{ticket,
                          std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
@@ -86,6 +86,17 @@ struct pair {
         auto result = try_collect();
         BOOST_REQUIRE(result.has_value());
         return *result;
+    }
+    void settle(std::uint64_t ticket) {
+        parent.settled(ticket);
+        parent.release_arguments(placed[ticket]);
+    }
+    /// A task whose result refers to these.
+    void do_one(std::span<const int> refers_to, std::string_view result = "y") {
+        post();
+        (void)receive();
+        worker->refer_to({refers_to.begin(), refers_to.end()});
+        answer(result);
     }
     bool nothing() {
         std::uint64_t ticket = 0;
@@ -354,19 +365,13 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
     for (int round = 0; round != 3; ++round) {
         // More than a socket holds, if nobody took them.
         for (int i = 0; i != 600; ++i) {
-            both.post();
-            (void)both.receive();
-            both.worker->refer_to(ends_of_a_pipe);
-            both.answer();
+            both.do_one(ends_of_a_pipe);
             BOOST_TEST(both.collect().second == "y");
         }
         BOOST_TEST(open_files() == before);
-        const auto ticket = both.post();
-        (void)both.receive();
         int ends[2];
         BOOST_REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-        both.worker->refer_to(ends);
-        both.answer(large);
+        both.do_one(ends, large);
         ::close(ends[0]);
         ::close(ends[1]);
         std::uint64_t got = 0;
@@ -384,28 +389,23 @@ BOOST_AUTO_TEST_CASE(what_a_result_refers_to_comes_with_it_and_is_dropped_with_i
             BOOST_TEST(::read(refers_to[0].get(), &letter, 1) == 1);
             BOOST_TEST(letter == 'x');
         }
-        both.parent.settled(got);
-        both.parent.release_arguments(both.placed[ticket]);
+        both.settle(got);
         BOOST_TEST(open_files() == before);
     }
     both.post();
     (void)both.receive();
-    both.worker->refer_to(std::vector{1'000'000});
+    both.worker->refer_to({1'000'000});
     BOOST_CHECK_THROW(both.answer(), bulkhead::error);
     BOOST_CHECK_THROW(both.worker->refer_to(std::vector<int>(worker_port::references_max + 1, 0)),
                       bulkhead::error);
     // Of a result with a descriptor that nobody looked for nothing stays in the way.
-    both.worker->refer_to(ends_of_a_pipe);
+    both.worker->refer_to({ends_of_a_pipe[0], ends_of_a_pipe[1]});
     both.answer();
     std::uint64_t unwanted = 0;
     result_envelope not_read;
     BOOST_REQUIRE((both.parent.collect(unwanted, not_read) == harvest::result));
-    both.parent.settled(unwanted);
-    both.parent.release_arguments(both.placed[unwanted]);
-    both.post();
-    (void)both.receive();
-    both.worker->refer_to(ends_of_a_pipe);
-    both.answer();
+    both.settle(unwanted);
+    both.do_one(ends_of_a_pipe);
     BOOST_TEST(both.collect().second == "y");
     BOOST_TEST(open_files() == before);
     ::close(ends_of_a_pipe[0]);

@@ -65,7 +65,7 @@ public:
     /// its sender (a queue) and so cannot keep anything alive.
     virtual void keep_alive(std::shared_ptr<const void> object) = 0;
     /// The same of an object that other processes reach through a descriptor of its own. In a task's result it
-    /// goes along with the message, which then does without this process.
+    /// goes along with the message, which then does without this process. -1: there is none.
     virtual void keep_reachable(std::shared_ptr<const void> object,
                                 [[maybe_unused]] int descriptor) {
         keep_alive(std::move(object));

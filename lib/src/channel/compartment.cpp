@@ -325,8 +325,11 @@ compartment::arrival compartment::descriptors_of(std::uint64_t ticket) {
     std::size_t of_this_one = 0;
     for (std::size_t i = 0; i != arrivals_max; ++i) {
         const auto tag = os::next_tag(lifeline_.get());
-        if (tag && *tag > ticket && *tag - ticket > slots_max) break;
-        if (!tag || *tag > ticket) return all;
+        if (!tag) return all;
+        if (*tag > ticket) {
+            if (*tag - ticket > slots_max) break;
+            return all;
+        }
         auto got = os::receive_fds(lifeline_.get());
         if (!got) return all;
         if (got->tag != ticket) continue;  // of a result that was not wanted

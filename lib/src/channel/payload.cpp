@@ -32,10 +32,6 @@ void task_encoder::drop_block() noexcept {
     if (block_ != nullptr) memory_->release(std::exchange(block_, nullptr));
 }
 
-void task_encoder::keep_alive(std::shared_ptr<const void> object) {
-    kept_.push_back({std::move(object)});
-}
-
 void task_encoder::keep_reachable(std::shared_ptr<const void> object, int descriptor) {
     kept_.push_back({std::move(object), descriptor});
 }

@@ -122,7 +122,6 @@ void worker_port::drop_stale_segments() noexcept {
     if (stale == stale_dropped_) return;
     try {
         while (const auto tag = os::next_tag(lifeline_.get())) {
-            // At the end of the file there is no message behind the tag.
             if (*tag > stale || !os::receive_fds(lifeline_.get())) break;
         }
     } catch (const std::bad_alloc&) {
@@ -193,13 +192,14 @@ void worker_port::sweep_taken() {
 void worker_port::send_descriptors(std::span<const int> fds) {
     // With a part of this result under way, as the items of a chunk send theirs, waiting for room could be
     // waiting for others that wait likewise.
+    using clock = std::chrono::steady_clock;
     const bool holds_room = descriptors_sent_ != 0;
-    const auto give_up_at = std::chrono::steady_clock::now() + room_within;
+    const auto give_up_at = holds_room ? clock::now() + room_within : clock::time_point::max();
     os::send_result how{};
     while ((how = os::send_fds(lifeline_.get(), fds, ticket_, !holds_room)) ==
            os::send_result::full) {
         // Until the parents take what is under way.
-        if (holds_room && std::chrono::steady_clock::now() > give_up_at) {
+        if (clock::now() > give_up_at) {
             throw error(
                 "bulkhead: this user has more descriptors under way between processes than "
                 "'ulimit -n' allows; raise it, or use fewer workers");
@@ -215,14 +215,14 @@ void worker_port::send_descriptors(std::span<const int> fds) {
     descriptors_sent_ = 1;
 }
 
-void worker_port::refer_to(std::span<const int> fds) {
+void worker_port::refer_to(std::vector<int> fds) {
     if (fds.size() > references_max) {
         throw error("bulkhead: a task's result refers to " + std::to_string(fds.size()) +
                     " anonymous queues, locks or shared arrays; at most " +
                     std::to_string(references_max) +
                     " can be in one result: give them names, or return them from several tasks");
     }
-    references_.assign(fds.begin(), fds.end());
+    references_ = std::move(fds);
 }
 
 void worker_port::send_references() {
@@ -234,6 +234,13 @@ void worker_port::send_references() {
 void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
                          const std::shared_ptr<detail::shared_payload>& shared) {
     BULKHEAD_KILL_POINT("worker.finish");
+    const bool fits = !shared && bytes.size() > result_envelope::inline_bytes &&
+                      bytes.size() <= arena_payload_bytes_max;
+    if (std::byte* block = fits ? allocate(bytes.size()) : nullptr) {
+        std::memcpy(block, bytes.data(), bytes.size());
+        lend(kind, block, bytes.size());
+        return;
+    }
     result_envelope result;
     result.kind = static_cast<std::uint16_t>(kind);
     result.bytes = bytes.size();
@@ -242,7 +249,7 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
         if (!references_.empty()) send_references();
         result.where = static_cast<std::uint32_t>(place::here);
         if (!bytes.empty()) std::memcpy(result.payload, bytes.data(), bytes.size());
-    } else if (shared || !lend(result, bytes)) {
+    } else {
         result.where = static_cast<std::uint32_t>(place::segment);
         auto segment = shared;
         if (!segment) {
@@ -254,29 +261,8 @@ void worker_port::finish(result_kind kind, std::span<const std::byte> bytes,
         fds.push_back(segment->fd());
         send_descriptors(fds);
         BULKHEAD_KILL_POINT("worker.memory_sent");
-    } else {
-        try {
-            if (!references_.empty()) send_references();
-        } catch (...) {
-            lent_.pop_back();
-            result_arena_.release(static_cast<std::size_t>(result.offset));
-            throw;
-        }
     }
     publish(result);
-}
-
-bool worker_port::lend(result_envelope& result, std::span<const std::byte> bytes) {
-    if (bytes.size() > arena_payload_bytes_max) return false;
-    sweep_taken();
-    const auto offset = result_arena_.allocate(bytes.size());
-    if (!offset) return false;
-    result.where = static_cast<std::uint32_t>(place::arena);
-    result.offset = *offset;
-    std::memcpy(result_arena() + *offset, bytes.data(), bytes.size());
-    lent_.push_back({ticket_, *offset});
-    BULKHEAD_KILL_POINT("worker.lent");
-    return true;
 }
 
 std::byte* worker_port::allocate(std::size_t bytes) {
@@ -291,6 +277,10 @@ void worker_port::release(std::byte* block) noexcept {
 
 void worker_port::finish_in_place(result_kind kind, std::byte* block, std::size_t bytes) {
     BULKHEAD_KILL_POINT("worker.finish");
+    lend(kind, block, bytes);
+}
+
+void worker_port::lend(result_kind kind, std::byte* block, std::size_t bytes) {
     const auto offset = static_cast<std::size_t>(block - result_arena());
     try {
         if (!references_.empty()) send_references();

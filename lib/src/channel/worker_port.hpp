@@ -51,7 +51,7 @@ public:
     /// Descriptors of what the next result, or the next item of a chunk, refers to, each once: they go to the parent
     /// ahead of it, in one message, so that no result waits for room with a part of it under way. Throws
     /// bulkhead::error when they are too many.
-    void refer_to(std::span<const int> fds);
+    void refer_to(std::vector<int> fds);
     static constexpr std::size_t references_max = os::fds_per_message_max - 1;  // and a segment
     /// Sends them now (there are some), before commit_items(). For up to messages_of_one_max - 1 items of a chunk. Throws
     /// bulkhead::error when one is no descriptor, or the system has no room for more; forgets them also then.
@@ -110,7 +110,8 @@ private:
     }
     void sweep_taken();
     void drop_stale_segments() noexcept;
-    [[nodiscard]] bool lend(result_envelope& result, std::span<const std::byte> bytes);
+    /// Gives the `bytes` of a block as the result; the block is free again when this throws.
+    void lend(result_kind kind, std::byte* block, std::size_t bytes);
     void send_descriptors(std::span<const int> fds);
     void publish(const result_envelope& result) noexcept;
     enum class woken : std::uint8_t { by_parent, by_its_end, by_time };

@@ -23,12 +23,11 @@ bool exceeds_file_limit(std::uint64_t bytes) noexcept {
            bytes > limit.rlim_cur;
 }
 
-bool is_in_reserve(int fd) noexcept {
+std::uint64_t reserve_begin() noexcept {
     constexpr rlim_t reserve_max = 64;
     rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
-    const rlim_t reserve = std::min(reserve_max, limit.rlim_cur / 4);
-    return static_cast<rlim_t>(fd) >= limit.rlim_cur - reserve;
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return RLIM_INFINITY;
+    return limit.rlim_cur - std::min(reserve_max, limit.rlim_cur / 4);
 }
 
 unique_fd above_stdio(unique_fd fd) {

@@ -46,9 +46,9 @@ private:
 /// allows: to make it would end the process, by SIGXFSZ.
 [[nodiscard]] bool exceeds_file_limit(std::uint64_t bytes) noexcept;
 
-/// It is one of the last that this process's limit (RLIMIT_NOFILE, "ulimit -n") allows: 64, or a quarter of a
-/// small limit.
-[[nodiscard]] bool is_in_reserve(int fd) noexcept;
+/// The first of the last descriptors that this process's limit (RLIMIT_NOFILE, "ulimit -n") allows: 64, or a quarter
+/// of a small limit.
+[[nodiscard]] std::uint64_t reserve_begin() noexcept;
 
 /// "Too many open files (EMFILE)".
 [[nodiscard]] std::string errno_text(int error);

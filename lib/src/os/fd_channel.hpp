@@ -39,7 +39,8 @@ struct received_fds {
     std::uint64_t tag = strange_tag;
     bool cut_off = false;  // this process had too few descriptors free
 };
-/// The next message's tag, if one has arrived; it stays there.
+/// The next message's tag, if one has arrived; it stays there. At the end of the file strange_tag, with no message
+/// behind it.
 [[nodiscard]] std::optional<std::uint64_t> next_tag(int socket) noexcept;
 /// The next message that has arrived, if any; never waits, nor does closing what came. Throws std::bad_alloc, the
 /// descriptors closed.

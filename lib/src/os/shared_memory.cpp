@@ -69,6 +69,22 @@ std::uint64_t memory_and_swap_bytes() noexcept {
     return (std::uint64_t{about.totalram} + about.totalswap) * about.mem_unit;
 }
 
+/// What another process says is memory of create_anonymous().
+void refuse_unless_as_created(int fd, const std::string& what) {
+    struct statfs system {};
+    struct stat about {};
+    // Of tmpfs: an access to huge pages may fail where there is none left.
+    if (!is_sealed_memory(fd, 0) || ::fstatfs(fd, &system) != 0 || system.f_type != TMPFS_MAGIC ||
+        ::fstat(fd, &about) != 0) {
+        throw bulkhead::error("bulkhead: " + what +
+                              " is no shared memory, or could be shrunk by its sender; refused");
+    }
+    if (static_cast<std::uint64_t>(about.st_size) > memory_and_swap_bytes()) {
+        throw bulkhead::error("bulkhead: " + what + " has " + std::to_string(about.st_size) +
+                              " bytes, more than this machine has memory; refused");
+    }
+}
+
 }  // namespace
 
 shared_segment::shared_segment(shared_segment&&) noexcept = default;
@@ -157,18 +173,7 @@ std::optional<shared_segment> shared_segment::open(const std::string& path, std:
 
 shared_segment shared_segment::open_sent(unique_fd fd, std::size_t bytes_min,
                                          const std::string& what) {
-    struct statfs system {};
-    struct stat about {};
-    // Of tmpfs: an access to huge pages may fail where there is none left.
-    if (!is_sealed_memory(fd.get(), 0) || ::fstatfs(fd.get(), &system) != 0 ||
-        system.f_type != TMPFS_MAGIC || ::fstat(fd.get(), &about) != 0) {
-        throw bulkhead::error("bulkhead: " + what +
-                              " is no shared memory, or could be shrunk by its sender; refused");
-    }
-    if (static_cast<std::uint64_t>(about.st_size) > memory_and_swap_bytes()) {
-        throw bulkhead::error("bulkhead: " + what + " has " + std::to_string(about.st_size) +
-                              " bytes, more than this machine has memory; refused");
-    }
+    refuse_unless_as_created(fd.get(), what);
     return adopt(above_stdio(std::move(fd)), bytes_min, what);
 }
 
@@ -189,9 +194,8 @@ shared_segment shared_segment::open_of_process(int pid, int fd, std::size_t byte
     unique_fd opened =
         above_stdio(unique_fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)));
     if (!opened) fail("open", what + " of process " + std::to_string(pid), errno);
-    if (must_be_sealed && !is_sealed_memory(opened.get(), 0)) {
-        throw bulkhead::error("bulkhead: " + what + " of process " + std::to_string(pid) +
-                              " could be shrunk by its sender; refused");
+    if (must_be_sealed) {
+        refuse_unless_as_created(opened.get(), what + " of process " + std::to_string(pid));
     }
     return adopt(std::move(opened), bytes_min, what);
 }

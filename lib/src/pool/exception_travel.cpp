@@ -233,13 +233,7 @@ bool register_exception(const registered_exception& how) {
 void encode_current_exception(encoder& out) {
     std::vector<kept_object> kept;
     out.write(describe_current(kept));
-    for (auto& one : kept) {
-        if (one.descriptor < 0) {
-            out.keep_alive(std::move(one.object));
-        } else {
-            out.keep_reachable(std::move(one.object), one.descriptor);
-        }
-    }
+    for (auto& one : kept) out.keep_reachable(std::move(one.object), one.descriptor);
 }
 
 std::string describe_current_exception() {

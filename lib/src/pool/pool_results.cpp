@@ -133,13 +133,13 @@ void pool_core::read_with_references(channel::compartment& box, collected& resul
 std::vector<std::shared_ptr<const void>> pool_core::adopt_objects(
     channel::compartment::arrival with, bool as_far_as_it_goes) {
     // Results that nobody takes must not use up what the program, and the next worker's start, need.
-    const auto too_many =
-        std::erase_if(with.fds, [](const auto& fd) { return os::is_in_reserve(fd.get()); });
+    const auto too_many = std::erase_if(with.fds, [first = os::reserve_begin()](const auto& fd) {
+        return static_cast<std::uint64_t>(fd.get()) >= first;
+    });
     if ((with.cut_off || too_many != 0) && !as_far_as_it_goes) {
         throw error(
-            "bulkhead: no descriptor is free to receive a task's result, which refers to objects "
-            "that "
-            "have one each; take or drop earlier results, or raise 'ulimit -n'");
+            "bulkhead: no descriptor is free to receive a task's result, which refers to "
+            "objects that have one each; take or drop earlier results, or raise 'ulimit -n'");
     }
     std::vector<std::shared_ptr<const void>> objects;
     objects.reserve(with.fds.size());

@@ -205,7 +205,7 @@ public:
         } else {
             give(kind, out_);
         }
-        if (!out_.kept().empty()) out_.kept().clear();  // the parent has it
+        out_.kept().clear();  // the parent has it
     }
 
     void enter(task_phase phase) override {
@@ -366,7 +366,7 @@ private:
     void give(result_kind kind, task_encoder& result) {
         const std::size_t bytes = result.size();
         try {
-            if (!result.kept().empty()) refer_to_kept(result);
+            if (!result.kept().empty()) (void)refer_to_kept(result);
             if (std::byte* block = result.take_block()) {
                 port_.finish_in_place(kind, block, bytes);
             } else {
@@ -381,21 +381,23 @@ private:
         }
     }
 
-    /// What handles in a result name goes to the parent with it, which then does without this process.
-    [[gnu::cold]] void refer_to_kept(task_encoder& result) {
-        descriptors_.clear();
+    /// What handles in a result name goes to the parent with it, which then does without this process. How many
+    /// objects these are.
+    [[gnu::cold]] std::size_t refer_to_kept(task_encoder& result) {
+        std::vector<int> descriptors;
         for (const auto& one : result.kept()) {
             if (one.descriptor >= 0) {
-                descriptors_.push_back(one.descriptor);
+                descriptors.push_back(one.descriptor);
             } else {
                 kept_.push_back(one.object);
                 if (kept_.size() > kept_objects_max) kept_.pop_front();
             }
         }
-        std::sort(descriptors_.begin(), descriptors_.end());
-        descriptors_.erase(std::unique(descriptors_.begin(), descriptors_.end()),
-                           descriptors_.end());
-        port_.refer_to(descriptors_);
+        std::sort(descriptors.begin(), descriptors.end());
+        descriptors.erase(std::unique(descriptors.begin(), descriptors.end()), descriptors.end());
+        const std::size_t count = descriptors.size();
+        port_.refer_to(std::move(descriptors));
+        return count;
     }
 
     [[nodiscard]] bool has_many_under_way() const noexcept {
@@ -405,10 +407,9 @@ private:
     /// The same of a chunk's item, before it counts as done.
     [[gnu::cold]] void hand_over_item() {
         try {
-            refer_to_kept(out_);
-            if (!descriptors_.empty()) {
+            if (const std::size_t count = refer_to_kept(out_)) {
                 port_.send_references();
-                descriptors_under_way_ += descriptors_.size();
+                descriptors_under_way_ += count;
             }
         } catch (...) {
             item_failed();
@@ -436,7 +437,6 @@ private:
     bool sent_ = false;
     std::optional<stop_watcher> watcher_;
     std::mutex reporting_;
-    std::vector<int> descriptors_;
     std::deque<std::shared_ptr<const void>> kept_;
 };
 

@@ -20,7 +20,7 @@ class shared_payload;
 /// What a message names must exist until it has been dealt with.
 struct kept_object {
     std::shared_ptr<const void> object;
-    int descriptor = -1;  // other processes reach it through this one; -1: there is none
+    int descriptor;  // other processes reach it through this one; -1: there is none
 };
 
 /// A container that was moved into a message, whose bytes follow the first `at` of those that were written.
@@ -52,7 +52,9 @@ public:
     }
     ~task_encoder();
 
-    void keep_alive(std::shared_ptr<const void> object) override;
+    void keep_alive(std::shared_ptr<const void> object) override {
+        keep_reachable(std::move(object), -1);
+    }
     void keep_reachable(std::shared_ptr<const void> object, int descriptor) override;
 
     /// From now on a keep() may succeed.
