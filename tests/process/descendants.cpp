@@ -3,6 +3,7 @@
 #include "support/program.hpp"
 #include "support/scene.hpp"
 
+#include <algorithm>
 #include <fcntl.h>
 #include <sys/syscall.h>
 
@@ -84,6 +85,11 @@ void leave_for_good(const fs::path& born) {
     }
     ::close(until_exec[0]);
     announce(born, std::to_string(pid));
+}
+
+void stop(pid_t pid) {
+    ::kill(pid, SIGSTOP);
+    until([&] { return process_state(std::to_string(pid)) == 'T'; });
 }
 
 void nest_and_beget(int depth, const fs::path& born) {
@@ -251,13 +257,6 @@ BOOST_AUTO_TEST_CASE(a_stopped_keeper_holds_nobody_up) {
 }
 
 BOOST_AUTO_TEST_CASE(a_stopped_keeper_goes_on_when_a_worker_or_its_parent_is_killed) {
-    const auto stop = [](pid_t keeper) {
-        ::kill(keeper, SIGSTOP);
-        until([&] {
-            return content("/proc/" + std::to_string(keeper) + "/stat").find(") T ") !=
-                   std::string::npos;
-        });
-    };
     {
         process_pool pool(1);
         auto f = pool.submit(beget_and_hang, file("of a worker"));
@@ -273,6 +272,23 @@ BOOST_AUTO_TEST_CASE(a_stopped_keeper_goes_on_when_a_worker_or_its_parent_is_kil
     parent.kill();
     await_all_dead(file("of the parent"));
     until([&] { return processes_marked(mark()).empty(); });
+}
+
+BOOST_AUTO_TEST_CASE(
+    a_keeper_stopped_before_its_first_statement_goes_on_when_its_parent_is_killed) {
+    program parent(*this, "doomed_parent", {"begetting", file("born")});
+    pid_t keeper = 0;
+    until([&] {
+        const auto children = children_of(parent.pid());
+        const auto found = std::ranges::find_if(children, is_keeper);
+        if (found != children.end()) keeper = *found;
+        return keeper != 0;
+    });
+    stop(keeper);
+    await(file("born"));
+    parent.kill();
+    await_all_dead(file("born"));
+    until([&] { return is_dead(keeper); });
 }
 
 BOOST_AUTO_TEST_CASE(there_is_one_keeper_while_there_are_workers_and_none_after) {

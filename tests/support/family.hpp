@@ -68,20 +68,24 @@ inline bool is_keeper(pid_t pid) {
            std::string::npos;
 }
 
-/// The children of a process that are keepers.
-inline std::vector<pid_t> keepers_of(pid_t parent) {
+inline std::vector<pid_t> children_of(pid_t parent) {
     std::vector<pid_t> found;
     std::error_code ignored;
     const fs::path threads = "/proc/" + std::to_string(parent) + "/task";
     for (const auto& thread : fs::directory_iterator(threads, ignored)) {
         std::istringstream children(content(thread.path() / "children"));
-        for (pid_t child = 0; children >> child;) {
-            const fs::path of = "/proc/" + std::to_string(child);
-            if (content(of / "comm") == "bulkhead-keeper\n" && !is_dead(child)) {
-                found.push_back(child);
-            }
-        }
+        for (pid_t child = 0; children >> child;) found.push_back(child);
     }
+    return found;
+}
+
+/// The children of a process that are keepers, and have taken their name.
+inline std::vector<pid_t> keepers_of(pid_t parent) {
+    auto found = children_of(parent);
+    std::erase_if(found, [](pid_t child) {
+        return content("/proc/" + std::to_string(child) + "/comm") != "bulkhead-keeper\n" ||
+               is_dead(child);
+    });
     return found;
 }
 

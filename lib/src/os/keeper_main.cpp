@@ -283,7 +283,7 @@ private:
     for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2}) {
         ::signal(signal, SIG_IGN);  // whoever means the program does not mean its keeper
     }
-    ::prctl(PR_SET_PDEATHSIG, SIGCONT);  // whoever has stopped it cannot keep it from its work then
+    ::prctl(PR_SET_PDEATHSIG, SIGCONT);  // again: an exec that gives rights takes it away
     if (::chdir("/") != 0) {
         // It only holds its directory's file system a little longer.
     }

@@ -66,6 +66,8 @@ struct child_setup {
             if (::getppid() != parent) ::_exit(1);  // it died before the line above
         } else {
             ::setsid();
+            // Whoever stops it cannot keep it from what it has to do then. Before the exec: it may be stopped at any time.
+            ::prctl(PR_SET_PDEATHSIG, SIGCONT);
         }
 
         struct sigaction standard {};
