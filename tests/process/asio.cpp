@@ -7,9 +7,12 @@
 #include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/experimental/as_tuple.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/experimental/promise.hpp>
+#include <boost/asio/experimental/use_promise.hpp>
 
 #include <atomic>
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -237,6 +240,58 @@ BOOST_AUTO_TEST_CASE(a_handler_without_an_executor_runs_on_the_system_executor) 
     BOOST_TEST(told.get_future().get());
 }
 
+BOOST_AUTO_TEST_CASE(a_handler_that_its_owner_keeps_can_be_given_again) {
+    process_pool pool(1);
+    queue<int> q;
+    std::atomic<int> sum{0};
+    std::function<void(std::exception_ptr, int)> add = [&](std::exception_ptr, int x) { sum += x; };
+    const auto same = add;
+    std::function<void(std::exception_ptr)> put = [&](std::exception_ptr error) {
+        if (!error) sum += 100;
+    };
+    for (int round = 0; round != 2; ++round) {
+        q.async_get(add);
+        q.async_get(same);
+        pool.async_submit(square, 3, add);
+        pool.async_submit(square, 3, same);
+        q.async_put(1, put);
+        q.async_put(1, put);
+    }
+    until([&] { return sum == 4 * 1 + 4 * 9 + 4 * 100; });
+}
+
+/// Takes messages until there have been three, each time with a copy of itself.
+struct taker {
+    queue<int> from;
+    std::shared_ptr<std::promise<std::string>> told;
+    std::string got;
+
+    void operator()(std::exception_ptr, int value) {
+        got += std::to_string(value);
+        if (got.size() == 3) {
+            told->set_value(got);
+        } else {
+            from.async_get(*this);
+        }
+    }
+};
+BOOST_AUTO_TEST_CASE(a_handler_may_give_a_copy_of_itself) {
+    queue<int> q;
+    q.put_all(std::vector{1, 2, 3});
+    const auto told = std::make_shared<std::promise<std::string>>();
+    q.async_get(taker{q, told, ""});
+    BOOST_TEST(told->get_future().get() == "123");
+}
+
+BOOST_AUTO_TEST_CASE(a_promise_of_asio_gets_the_value) {
+    queue<int> q;
+    q.put(4);
+    auto promised = q.async_get(net::experimental::use_promise);
+    std::promise<int> told;
+    promised([&](std::exception_ptr, int value) { told.set_value(value); });
+    BOOST_TEST(told.get_future().get() == 4);
+}
+
 BOOST_AUTO_TEST_CASE(a_future_of_the_standard_library_gets_value_and_exception) {
     process_pool pool(2);
     BOOST_TEST(pool.async_submit(square, 7, net::use_future).get() == 49);
@@ -304,6 +359,44 @@ BOOST_AUTO_TEST_CASE(a_deferred_operation_begins_when_it_is_called_with_copies) 
     pool.reset();
     auto late = std::move(second)(net::use_future);
     BOOST_CHECK_THROW((void)late.get(), bulkhead::pool_closed);
+}
+
+template <class Pool>
+net::awaitable<std::string> echo_of_what_changes(Pool& pool) {
+    char text[] = "then";
+    auto later = pool.async_submit(echo, text, use_awaitable);
+    text[0] = 'T';
+    co_return co_await std::move(later);
+}
+BOOST_AUTO_TEST_CASE_TEMPLATE(arguments_are_converted_when_they_are_given, Pool, executors) {
+    Pool pool(1);
+    run_coroutine([&]() -> net::awaitable<void> {
+        const std::string got = co_await echo_of_what_changes(pool);
+        BOOST_TEST(got == "then");
+    });
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_conversion_that_fails_is_told_to_the_handler, Pool, executors) {
+    Pool pool(1);
+    const char* const none = nullptr;
+    auto given = pool.async_submit(echo, none, net::use_future);
+    BOOST_CHECK_THROW((void)given.get(), std::logic_error);
+    auto later = pool.async_submit(echo, none, net::deferred);
+    BOOST_CHECK_THROW((void)std::move(later)(net::use_future).get(), std::logic_error);
+}
+
+BOOST_AUTO_TEST_CASE(a_thread_sees_the_text_that_was_given_and_no_copy) {
+    bulkhead::thread_pool pool(1);
+    const char* const text = "as it is";
+    const auto same = [](std::string_view view) { return view; };
+    BOOST_TEST(pool.async_submit(same, text, net::use_future).get().data() == text);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_closure_with_captures_is_a_task, Pool, executors) {
+    Pool pool(1);
+    int factor = 3;
+    auto tripled = pool.async_submit([factor](int x) { return factor * x; }, 7, net::use_future);
+    BOOST_TEST(tripled.get() == 21);
 }
 
 BOOST_AUTO_TEST_CASE(a_strand_is_honoured) {

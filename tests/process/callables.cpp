@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <stop_token>
 #include <string_view>
 #include <utility>
@@ -157,6 +158,36 @@ BOOST_AUTO_TEST_CASE(many_different_tasks_are_told_apart) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
         (run(std::integral_constant<std::size_t, I>{}), ...);
     }(std::make_index_sequence<100>{});
+}
+
+BOOST_AUTO_TEST_CASE(a_closure_that_threads_have_run_runs_in_processes_too) {
+    int factor = 3;
+    const auto times = [factor](int x) { return factor * x; };
+    BOOST_TEST(bulkhead::thread_pool(1).submit(times, 7).get() == 21);
+    BOOST_TEST(process_pool(1).submit(times, 7).get() == 21);
+}
+
+std::size_t length(const std::string& text) { return text.size(); }
+bool can_stop(const std::stop_token& token) { return token.stop_possible(); }
+void put_nine(bulkhead::queue<int>& to) { to.put(9); }
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(parameters_are_taken_alike_by_both_pools, Pool, executors) {
+    Pool pool(1);
+    BOOST_TEST(pool.submit(length, std::string_view("abc")).get() == 3U);
+    const std::vector<std::string_view> views{"a", "bcd"};
+    const std::vector<const char*> literals{"ab", ""};
+    std::vector<std::size_t> lengths;
+    for (const std::size_t n : pool.map(length, views)) lengths.push_back(n);
+    for (const std::size_t n : pool.map(length, literals)) lengths.push_back(n);
+    BOOST_TEST((lengths == std::vector<std::size_t>{1, 3, 2, 0}));
+    BOOST_TEST(pool.submit(can_stop).get());
+    bulkhead::queue<int> q;
+    pool.submit(put_nine, q).get();
+    BOOST_TEST(q.get() == 9);
+    std::vector<std::unique_ptr<int>> owners;
+    owners.push_back(std::make_unique<int>(1));
+    const auto count = [](const std::vector<std::unique_ptr<int>>& all) { return all.size(); };
+    BOOST_TEST(pool.submit(count, std::move(owners)).get() == 1U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,9 +5,11 @@
 #include <atomic>
 #include <future>
 #include <memory>
+#include <ranges>
 #include <set>
 #include <span>
 #include <stop_token>
+#include <string>
 
 namespace {
 
@@ -384,6 +386,27 @@ BOOST_AUTO_TEST_CASE(arguments_survive_a_pool_that_is_closed) {
     BOOST_CHECK_THROW(pool.submit([](const std::string& s) { return s.size(); }, std::move(text)),
                       bulkhead::pool_closed);
     BOOST_TEST(text == "still here, and too long for a small string");
+}
+
+/// As a program's own view of a string may look.
+struct text_view {
+    text_view(const std::string& text)  // NOLINT(google-explicit-constructor): as views are
+        : at(text.data()), size(text.size()) {}
+    const char* at;
+    std::size_t size;
+};
+std::string text_of(text_view view) { return {view.at, view.size}; }
+
+BOOST_AUTO_TEST_CASE(a_view_of_an_argument_is_made_in_the_task) {
+    bulkhead::thread_pool pool(1);
+    const auto longer = [](int i) { return std::to_string(i) + " and more than a small string"; };
+    BOOST_TEST(pool.submit(text_of, longer(7)).get() == longer(7));
+    int i = 0;
+    for (const auto& text :
+         pool.map(text_of, std::views::iota(0, 3) | std::views::transform(longer))) {
+        BOOST_TEST(text == longer(i++));
+    }
+    BOOST_TEST(i == 3);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

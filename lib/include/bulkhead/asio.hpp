@@ -14,9 +14,10 @@
 /// Tokens. Any: a callback, use_future, use_awaitable, deferred, ...; the last argument. The
 /// signature is `void(std::exception_ptr, T)`, or `void(std::exception_ptr)` without a result. T is
 /// made by its default constructor when there is an exception. A token that begins later
-/// (use_awaitable, deferred) keeps copies of function and arguments; what it begins after the
-/// pool's end completes with pool_closed. GCC 12 destroys a braced temporary within a co_await
-/// expression twice: give task_options a name before.
+/// (use_awaitable, deferred) keeps copies of function and arguments, and of a text the string that its
+/// parameter asks for; what it begins after the pool's end completes with pool_closed. GCC 12 destroys a
+/// braced temporary within a co_await expression twice: give task_options a name before. Of two results in
+/// `a || b` Asio drops the slower one, also where that is a queue's message.
 ///
 /// Handlers. Called exactly once, by way of boost::asio::post() to the handler's associated
 /// executor (else system_executor), never within the initiating function; until then that executor
@@ -63,6 +64,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <tuple>
 #include <type_traits>
@@ -292,6 +294,38 @@ struct initiate_put {
     }
 };
 
+/// An argument that was converted when it was given, or why it could not be.
+template <class T>
+class early_argument {
+public:
+    template <class A>
+    requires(!std::is_same_v<std::remove_cvref_t<A>, early_argument>)
+    explicit early_argument(A&& given) {
+        try {
+            value_.emplace(std::forward<A>(given));
+        } catch (...) {
+            failure_ = std::current_exception();
+        }
+    }
+    operator T() const& {  // NOLINT(google-explicit-constructor): an argument
+        if (failure_) std::rethrow_exception(failure_);
+        return *value_;
+    }
+    operator T() && {  // NOLINT(google-explicit-constructor): an argument
+        if (failure_) std::rethrow_exception(failure_);
+        return *std::move(value_);
+    }
+
+private:
+    std::optional<T> value_;
+    std::exception_ptr failure_;
+};
+
+template <class List, std::size_t Count>
+inline constexpr bool is_as_long = false;
+template <class... P, std::size_t Count>
+inline constexpr bool is_as_long<parameter_list<P...>, Count> = sizeof...(P) == Count;
+
 // ---- what the members call
 
 template <class>
@@ -361,9 +395,42 @@ private:
             typename decltype(submit_call(*core, when_full::exceed, options, std::forward<F>(f),
                                           std::forward<A>(arguments)...))::value_type;
         using value = typename result::value_type;
-        return boost::asio::async_initiate<Token, typename completion_signature<value>::type>(
-            initiate_submit<Core>{core, options}, token, std::forward<F>(f),
-            std::forward<A>(arguments)...);
+        using function = signature<std::decay_t<F>>;
+        using parameters =
+            typename without_stop_token<typename parameters_for<std::decay_t<F>, A...>::all>::type;
+        if constexpr (function::known && is_as_long<parameters, sizeof...(A)>) {
+            return initiate<value, Token>(parameters{}, initiate_submit<Core>{core, options}, token,
+                                          std::forward<F>(f), std::forward<A>(arguments)...);
+        } else {
+            return boost::asio::async_initiate<Token, typename completion_signature<value>::type>(
+                initiate_submit<Core>{core, options}, token, std::forward<F>(f),
+                std::forward<A>(arguments)...);
+        }
+    }
+
+    template <class Value, class Token, class... P, class Core, class F, class... A>
+    static auto initiate(parameter_list<P...>, initiate_submit<Core>&& initiation,
+                         std::remove_reference_t<Token>& token, F&& f, A&&... arguments) {
+        return boost::asio::async_initiate<Token, typename completion_signature<Value>::type>(
+            std::move(initiation), token, std::forward<F>(f),
+            owned<Core, P>(std::forward<A>(arguments))...);
+    }
+
+    /// An argument as a lazy token, which begins later, may keep it: the text that it points to may have changed or
+    /// gone by then.
+    template <class Core, class P, class A>
+    static decltype(auto) owned(A&& argument) {
+        using given = std::decay_t<A>;
+        using kept = stored<P>;
+        constexpr bool points = std::is_pointer_v<given> || is_string_view<given>;
+        if constexpr (!points || std::is_same_v<kept, given>) {
+            return std::forward<A>(argument);
+        } else if constexpr (std::is_same_v<Core, thread_core> ? is_converted_at_once<P, A>()
+                                                               : converts_to_parameter<A, kept>) {
+            return early_argument<kept>(std::forward<A>(argument));
+        } else {
+            return std::forward<A>(argument);
+        }
     }
 };
 

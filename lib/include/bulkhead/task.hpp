@@ -86,17 +86,14 @@ constexpr std::uint64_t size_and_alignment() {
 
 // ---- the rules for a task of a process pool ---------------------------------------------------
 
+/// Not is_trivially_copyable: GCC 12 says no of a closure with captures once anything, such as a std::tuple, has asked
+/// whether it can be assigned.
 template <class F>
 inline constexpr bool callable_travels =
     (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>) ||
-    (std::is_class_v<F> && std::is_trivially_copyable_v<F>);
-
-/// As in a direct call; and a view's text, which nobody means to keep otherwise, becomes a string. Not what only a
-/// cast would do: take ownership of what a pointer points to, or make so many elements of a number.
-template <class A, class S>
-concept converts_to_parameter =
-    std::is_convertible_v<A, S> || (std::is_constructible_v<S, A> &&
-                                    is_instance_of<std::remove_cvref_t<A>, std::basic_string_view>);
+    (std::is_class_v<F> && std::is_trivially_destructible_v<F> &&
+     std::is_trivially_move_constructible_v<F> &&
+     (std::is_trivially_copy_constructible_v<F> || !std::is_copy_constructible_v<F>));
 
 template <class P>
 constexpr bool check_parameter() {

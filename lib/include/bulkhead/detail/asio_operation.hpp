@@ -211,10 +211,11 @@ private:
 template <class Operation, class Handler, class Begin, class... A>
 void begin_operation(Handler&& handler, Begin&& begin, A&&... arguments) {
     namespace asio = boost::asio;
-    auto operations = operations_of(asio::get_associated_executor(handler));
-    const auto slot = asio::get_associated_cancellation_slot(handler);
+    std::decay_t<Handler> own(std::forward<Handler>(handler));  // an lvalue stays its owner's
+    auto operations = operations_of(asio::get_associated_executor(own));
+    const auto slot = asio::get_associated_cancellation_slot(own);
     const auto operation =
-        std::make_shared<Operation>(std::move(handler), std::forward<A>(arguments)...);
+        std::make_shared<Operation>(std::move(own), std::forward<A>(arguments)...);
     if (!operation->enlist(operations)) return;
     // Before it begins: it may be completed in another thread right then, and the slot used again.
     if (slot.is_connected()) {

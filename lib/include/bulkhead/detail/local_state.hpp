@@ -2,6 +2,7 @@
 /// A task of thread_pool: the callable, its arguments and its result in one object.
 #pragma once
 
+#include <bulkhead/detail/codec_traits.hpp>
 #include <bulkhead/detail/future_state.hpp>
 #include <bulkhead/detail/idle_watch.hpp>
 #include <bulkhead/detail/signature.hpp>
@@ -17,11 +18,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <ranges>
 #include <stop_token>
 #include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 namespace bulkhead::detail {
 
@@ -106,6 +109,12 @@ inline constexpr bool is_reference_wrapper = false;
 template <class T>
 inline constexpr bool is_reference_wrapper<std::reference_wrapper<T>> = true;
 
+/// Whether a T made of a G may refer to it: a view does, and so may all that looks like one.
+template <class T, class G>
+inline constexpr bool may_view =
+    is_span<T> ||
+    (std::is_class_v<T> && std::is_trivially_copyable_v<T> && !std::is_trivially_copyable_v<G>);
+
 /// Whether a thread_pool converts an argument A (with its reference) to a parameter P at once, as a process_pool
 /// does, so that what A points to may change or go. Not where P refers to the argument itself (it is a P or of a
 /// class derived from it), is a view of it, or is what only std::ref() passes; nor to a type that cannot be copied,
@@ -114,12 +123,12 @@ template <class P, class A>
 constexpr bool is_converted_at_once() {
     using kept = std::remove_cvref_t<P>;
     using given = std::decay_t<A>;
-    if constexpr (std::is_same_v<kept, given> || is_out_parameter<P> ||
+    if constexpr (std::is_same_v<kept, given> || is_out_parameter<P> || may_view<kept, given> ||
                   !requires { sizeof(kept); } || !std::is_same_v<kept, stored<P>>) {
         return false;
     } else {
         constexpr bool converts = !std::is_base_of_v<kept, given> &&
-                                  std::is_convertible_v<A, kept> && std::is_convertible_v<kept, P>;
+                                  converts_to_parameter<A, kept> && std::is_convertible_v<kept, P>;
         constexpr bool runs_again = std::is_copy_constructible_v<kept> ||
                                     !std::is_copy_constructible_v<given> ||
                                     std::is_pointer_v<given>;
@@ -136,6 +145,40 @@ requires is_reference_wrapper<std::decay_t<A>>
 struct kept_as<P, A> {
     using type = std::decay_t<A>;
 };
+/// A handle for a parameter that is a reference to one, as process_pool passes it.
+template <class T>
+class kept_handle {
+public:
+    explicit kept_handle(T handle) : handle_(std::move(handle)) {}
+    operator T&() noexcept { return handle_; }  // NOLINT(google-explicit-constructor): an argument
+
+private:
+    T handle_;
+};
+template <class P, class A>
+requires(std::is_lvalue_reference_v<P> && !is_out_parameter<P> &&
+         !std::is_const_v<std::remove_reference_t<P>> &&
+         std::is_same_v<std::decay_t<A>, std::remove_cvref_t<P>>)
+struct kept_as<P, A> {
+    using type = kept_handle<std::decay_t<A>>;
+};
+
+/// Whether a copy compiles: a container says so of itself, whatever its elements are.
+template <class T>
+inline constexpr bool copies = std::is_copy_constructible_v<T>;
+template <class T>
+requires(std::ranges::range<T> && !std::ranges::view<T> && !is_handle<T> &&
+         !std::is_same_v<std::ranges::range_value_t<T>, T>)
+inline constexpr bool copies<T> =
+    std::is_copy_constructible_v<T> && copies<std::ranges::range_value_t<T>>;
+template <class T>
+inline constexpr bool copies<std::optional<T>> = copies<T>;
+template <class... A>
+inline constexpr bool copies<std::variant<A...>> = (copies<A> && ...);
+template <class... A>
+inline constexpr bool copies<std::tuple<A...>> = (copies<A> && ...);
+template <class First, class Second>
+inline constexpr bool copies<std::pair<First, Second>> = copies<First> && copies<Second>;
 
 /// The task of thread_pool for an F, decayed, with parameters P..., and arguments A..., with their references.
 template <class F, class List, class... A>
@@ -196,7 +239,7 @@ private:
         std::tuple<A...> arguments;
     };
 
-    static constexpr bool copyable = (std::is_copy_constructible_v<A> && ...);
+    static constexpr bool copyable = (copies<A> && ...);
 
     void run(bool perhaps_again) override {
         if constexpr (copyable) {

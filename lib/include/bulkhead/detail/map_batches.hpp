@@ -328,7 +328,7 @@ private:
 template <class F, class... A>
 class thread_batches {
 public:
-    using task = local_task<F, A...>;
+    using task = local_task_for<F, const A&...>;
     using result = typename task::result;
     static constexpr bool is_flat = false;
     using value_type = typename map_outcome<result>::value_type;

@@ -75,6 +75,18 @@ inline constexpr bool is_out_parameter =
     std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>> &&
     !is_handle<std::remove_cvref_t<P>>;
 
+template <class T>
+inline constexpr bool is_string_view = false;
+template <class Char, class Traits>
+inline constexpr bool is_string_view<std::basic_string_view<Char, Traits>> = true;
+
+/// As in a direct call; and a view's text, which nobody means to keep otherwise, becomes a string. Not what only a
+/// cast would do: take ownership of what a pointer points to, or make so many elements of a number.
+template <class A, class S>
+concept converts_to_parameter =
+    std::is_convertible_v<A, S> ||
+    (std::is_constructible_v<S, A> && is_string_view<std::remove_cvref_t<A>>);
+
 /// Hands a stored value to a parameter P: moved, unless P is an lvalue reference.
 template <class P, class S>
 decltype(auto) pass(S& value) {
@@ -96,8 +108,10 @@ struct without_stop_token {
     static constexpr bool takes_token = false;
     using type = List;
 };
-template <class... P>
-struct without_stop_token<parameter_list<std::stop_token, P...>> {
+template <class First, class... P>
+requires std::is_convertible_v<std::stop_token, First> &&
+         std::is_same_v<std::remove_cvref_t<First>, std::stop_token>
+struct without_stop_token<parameter_list<First, P...>> {
     static constexpr bool takes_token = true;
     using type = parameter_list<P...>;
 };
