@@ -9,6 +9,7 @@
 #include <chrono>
 #include <mutex>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -188,6 +189,28 @@ BOOST_AUTO_TEST_CASE(has_a_name_until_it_is_removed) {
     BOOST_TEST(test::ended(notifier) == 0);
     BOOST_TEST(bulkhead::condition_variable::remove(name));
     BOOST_TEST(!bulkhead::condition_variable::remove(name));
+}
+
+BOOST_AUTO_TEST_CASE(almost_a_thousand_threads_can_wait_and_are_woken) {
+    constexpr int many = test::sanitized ? 100 : 990;
+    const bulkhead::mutex m;
+    const bulkhead::condition_variable changed;
+    bool go = false;
+    std::atomic<int> waiting{0};
+    std::vector<std::jthread> threads;
+    for (int i = 0; i != many; ++i) {
+        threads.emplace_back([&] {
+            std::unique_lock lock(m);
+            ++waiting;
+            while (!go) changed.wait(lock);
+        });
+    }
+    test::until([&] { return waiting == many; });
+    {
+        const std::scoped_lock lock(m);
+        go = true;
+    }
+    changed.notify_all();
 }
 
 BOOST_AUTO_TEST_SUITE_END()

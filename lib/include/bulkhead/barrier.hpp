@@ -23,8 +23,9 @@ namespace bulkhead {
 /// asked, so let go of a handle that is not needed. A process has a handle from when it made, opened or, as
 /// the argument of a task, decoded it; a fork of such a process from when it arrives first. Where one may
 /// die sooner, or exec another program and so live on, wait with wait_for(), or have who sees it die call
-/// abort(). A process that destroys its last handle has left in peace, whether it has arrived or not. At
-/// most 1,000 processes have a handle at a time.
+/// abort(). A process that destroys its last handle has left in peace, whether it has arrived or not; so has
+/// one whose function is left by an exception, which destroys its arguments: where others would wait for it
+/// then, catch that and call abort(). At most 1,000 processes have a handle at a time.
 class barrier : public detail::sync_handle_of<barrier, detail::sync_kind::barrier> {
 public:
     /// What arrive() returns, for wait().
@@ -73,6 +74,7 @@ public:
 
     /// Breaks it, for one who knows that a party will not come.
     void abort() const;
+    /// Looks whether all that have a handle live.
     [[nodiscard]] bool broken() const;
 
 private:

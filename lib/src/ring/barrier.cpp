@@ -32,10 +32,18 @@ using session = ring::monitor_session<barrier_state>;
                          " is broken: a process that had it died, or it was aborted");
 }
 
-/// Whether all that have a handle live.
-bool all_live(barrier_state& state, os::look how) {
-    return std::all_of(state.list.begin(), state.list.end(),
-                       [&](const auto& entry) { return os::process_lives(entry.who, how); });
+/// Breaks the barrier if one of those that have a handle is dead; whether it is broken.
+bool is_broken(layout& memory, session& now, bool thorough) {
+    barrier_state& state = now.draft();
+    if (state.broken != 0) return true;
+    const os::look how = thorough || memory.looked.is_due() ? os::look::thorough : os::look::quick;
+    const bool all_live = std::all_of(state.list.begin(), state.list.end(), [&](const auto& entry) {
+        return os::process_lives(entry.who, how);
+    });
+    if (all_live) return false;
+    state.broken = 1;
+    now.commit_and_wake();
+    return true;
 }
 
 void attach(ring::sync_object& object) {
@@ -95,13 +103,18 @@ std::uint64_t barrier::checked(std::ptrdiff_t parties) {
 
 std::uint64_t barrier::arrive_as(std::ptrdiff_t count, bool and_drop) const {
     shared().attach_fork();
-    session now(shared().as<layout>(), detail::wait_for_ever, shared().what());
+    auto& memory = shared().as<layout>();
+    session now(memory, detail::wait_for_ever, shared().what());
     barrier_state& state = now.draft();
     if (state.broken != 0) throw_broken(shared());
     const std::uint64_t missing = state.expected - std::min(state.arrived, state.expected);
     if (count < 1 || static_cast<std::uint64_t>(count) > missing) {
         throw usage_error("bulkhead: " + std::to_string(count) + " arrive at " + shared().what() +
                           ", where " + std::to_string(missing) + " are missing");
+    }
+    // One that completes the phase needs nobody else.
+    if (static_cast<std::uint64_t>(count) != missing && is_broken(memory, now, false)) {
+        throw_broken(shared());
     }
     const std::uint64_t phase = state.phase;
     state.arrived += static_cast<std::uint64_t>(count);
@@ -126,13 +139,7 @@ bool barrier::wait_until_deadline(std::uint64_t phase, detail::deadline until) c
         barrier_state& state = now.draft();
         // A phase that was complete before the barrier broke is complete.
         if (state.phase != phase) return true;
-        const os::look how = late || memory.looked.is_due() ? os::look::thorough : os::look::quick;
-        if (state.broken == 0 && !all_live(state, how)) {
-            state.broken = 1;
-            now.commit_and_wake();
-            throw_broken(shared());
-        }
-        if (state.broken != 0) throw_broken(shared());
+        if (is_broken(memory, now, late)) throw_broken(shared());
         if (late) return false;
         late = !now.sleep(until);
     }
@@ -145,8 +152,9 @@ void barrier::abort() const {
 }
 
 bool barrier::broken() const {
-    session now(shared().as<layout>(), detail::wait_for_ever, shared().what());
-    return now.draft().broken != 0;
+    auto& memory = shared().as<layout>();
+    session now(memory, detail::wait_for_ever, shared().what());
+    return is_broken(memory, now, true);
 }
 
 }  // namespace bulkhead

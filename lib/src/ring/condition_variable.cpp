@@ -164,7 +164,11 @@ bool condition_variable::waiter::sleep(detail::deadline until) {
 
         session now(memory, detail::wait_for_ever, on_.shared().what());
         condition_state& state = now.draft();
-        const std::uint32_t bits = look ? bury_the_dead(state) : 0;
+        std::uint32_t bits = 0;
+        if (look && memory.looked.is_still_due()) {
+            bits = bury_the_dead(state);
+            memory.looked.ended();
+        }
         auto* self = find(state, number_);
         const bool notified = self != nullptr && self->mark != 0;
         if (self == nullptr) {

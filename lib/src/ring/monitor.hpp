@@ -70,16 +70,34 @@ struct roster {
 class dead_look {
 public:
     [[nodiscard]] bool is_due() noexcept {
-        const auto now = static_cast<std::uint64_t>(
-            std::chrono::steady_clock::now().time_since_epoch() / std::chrono::milliseconds(1));
+        const std::uint64_t now = now_ms();
         std::uint64_t last = last_ms_.load(std::memory_order_relaxed);
-        // A time in the future, which garbage may be, is long ago.
-        return now - last >= static_cast<std::uint64_t>(heartbeat.count()) &&
+        return is_long_ago(last, now) &&
                last_ms_.compare_exchange_strong(last, now, std::memory_order_relaxed);
+    }
+    /// For one who was told before it had the lock, and has it: false when another has looked meanwhile. A look takes
+    /// longer than a heartbeat where many wait: those who are told meanwhile must not all look, one after another.
+    [[nodiscard]] bool is_still_due() const noexcept {
+        return is_long_ago(ended_ms_.load(std::memory_order_relaxed), now_ms());
+    }
+    void ended() noexcept {
+        const std::uint64_t now = now_ms();
+        ended_ms_.store(now, std::memory_order_relaxed);
+        last_ms_.store(now, std::memory_order_relaxed);
     }
 
 private:
+    [[nodiscard]] static std::uint64_t now_ms() noexcept {
+        return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
+                                          std::chrono::milliseconds(1));
+    }
+    /// A time in the future, which garbage may be, is long ago.
+    [[nodiscard]] static bool is_long_ago(std::uint64_t when, std::uint64_t now) noexcept {
+        return now - when >= static_cast<std::uint64_t>(heartbeat.count());
+    }
+
     std::atomic<std::uint64_t> last_ms_{0};
+    std::atomic<std::uint64_t> ended_ms_{0};
 };
 
 /// State: trivially copyable, its last member `roster list`.
