@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <deque>
+#include <limits>
 #include <ranges>
 
 namespace {
@@ -167,6 +168,15 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_slow_reader_of_futures_is_served_in_any_order, P
             }
         }
     }
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_backlog_without_a_bound_never_holds_anybody_back, Pool, executors) {
+    options_of<Pool> options;
+    options.workers = 2;
+    options.backlog_max = std::numeric_limits<std::size_t>::max();
+    Pool pool(options);
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+    BOOST_TEST(pool.try_submit(square, 4).value().get() == 16);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

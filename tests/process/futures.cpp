@@ -197,6 +197,26 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_callback_may_own_what_only_moves, Pool, executor
     until([&] { return called.load(); });
 }
 
+BOOST_AUTO_TEST_CASE(a_callback_that_would_wait_for_its_own_pool_for_ever_is_told) {
+    process_pool pool(1);
+    auto held = pool.submit(hold, file("started"), file("release"));
+    auto behind = pool.submit(square, 7);
+    std::promise<std::string> told;
+    held.on_done([&] {
+        auto late = pool.submit(square, 8);
+        (void)late.wait_for(1ms);
+        try {
+            (void)late.get();
+            told.set_value("it did not wait");
+        } catch (const usage_error& e) {
+            told.set_value(e.what());
+        }
+    });
+    announce(file("release"));
+    BOOST_TEST(contains(told.get_future().get(), "would wait for ever"));
+    BOOST_TEST(behind.get() == 49);
+}
+
 BOOST_AUTO_TEST_CASE(callbacks_are_called_when_the_worker_dies_and_when_cancelled) {
     process_pool pool(1);
     std::atomic<int> called{0};

@@ -182,9 +182,15 @@ shared_segment shared_segment::open_of_process(int pid, int fd, std::size_t byte
     const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
     struct stat about {};
     if (::stat(path.c_str(), &about) != 0) {
-        fail("reach", what + " of process " + std::to_string(pid), errno,
-             "; the process that sent it must live, and hold it, until it has been received, and "
-             "of a task's result this process must have a descriptor free for it (ulimit -n)");
+        const int cause = errno;
+        fail(
+            "reach", what + " of process " + std::to_string(pid), cause,
+            cause == EACCES
+                ? "; the kernel shows nobody what a process holds that has changed its user, or is "
+                  "not dumpable (PR_SET_DUMPABLE): give the object a name"
+                : "; the process that sent it must live, and hold it, until it has been received, "
+                  "and of a task's result this process must have a descriptor free for it "
+                  "(ulimit -n)");
     }
     // Opening a device or a pipe can have effects of its own.
     if (!S_ISREG(about.st_mode)) {

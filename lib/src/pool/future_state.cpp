@@ -59,6 +59,9 @@ bool future_state::wait(std::optional<clock::time_point> deadline) {
     std::uint32_t word = word_.load(std::memory_order_acquire);
     if ((word & done_bit) != 0) return true;
     check_process();
+    if (deadline.value_or(clock::time_point::max()) == clock::time_point::max()) {
+        check_endless_wait();
+    }
     if (!deadline || *deadline > clock::now() + help_time_min) {
         help(deadline.value_or(clock::time_point::max()));
         word = word_.load(std::memory_order_acquire);

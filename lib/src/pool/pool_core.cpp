@@ -117,11 +117,21 @@ std::size_t pool_core::unresolved() const noexcept {
 }
 
 bool pool_core::backlog_full() const noexcept {
-    return unresolved() >= worker_count() + options_.backlog_max;
+    const std::size_t all = unresolved();
+    const std::size_t workers = worker_count();
+    return all >= workers && all - workers >= options_.backlog_max;
 }
 
 bool pool_core::on_loop_thread() const noexcept {
     return loop_id_.load() == std::this_thread::get_id();
+}
+
+void pool_core::check_endless_wait() const {
+    if (!on_loop_thread()) return;
+    throw usage_error(
+        "bulkhead: a callback of a pool that waits for another of its futures would wait for ever: "
+        "it runs on the thread that ends the pool's tasks; give a time limit, or use that future's "
+        "on_done()");
 }
 
 void pool_core::check_open() const {

@@ -61,6 +61,8 @@ public:
     /// In the thread that waits for the task: looks for its result itself, for a short while, and
     /// never asleep after `until`.
     void help(remote_task& task, std::chrono::steady_clock::time_point until);
+    /// See future_state.
+    void check_endless_wait() const;
     [[nodiscard]] task_progress progress_of(const remote_task& task) const;
     void watch_progress(remote_task& task, progress_callback callback_function);
     void report_callback_failure(const std::exception_ptr& error,
@@ -83,7 +85,6 @@ public:
     [[nodiscard]] std::size_t worker_count() const noexcept {
         return wanted_.load(std::memory_order_relaxed);
     }
-    /// This process is a fork of the pool's: its threads and workers are not here.
 
 private:
     using worker_index = fsm::worker_index;

@@ -79,6 +79,10 @@ void remote_task::check_process() const {
     if (const auto core = core_.lock()) core->check_process();
 }
 
+void remote_task::check_endless_wait() const {
+    if (const auto core = core_.lock()) core->check_endless_wait();
+}
+
 void remote_task::help(clock::time_point until) {
     if (what.chunk) return;
     if (const auto core = core_.lock()) core->help(*this, until);

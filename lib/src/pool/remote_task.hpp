@@ -41,6 +41,7 @@ public:
     }
     void help(clock::time_point until) override;
     void check_process() const override;
+    void check_endless_wait() const override;
     [[nodiscard]] task_progress progress() const override;
     void on_progress(progress_callback&& callback_function) override;
     bool cancel() override;

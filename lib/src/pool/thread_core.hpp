@@ -85,7 +85,8 @@ private:
     void mark_cancelled(local_state& task);
     void check_open() const;
     [[nodiscard]] bool backlog_full() const noexcept {
-        return queued_ + promised_ + running_ >= threads_ + options_.backlog_max;
+        const std::size_t all = queued_ + promised_ + running_;
+        return all >= threads_ && all - threads_ >= options_.backlog_max;
     }
     [[nodiscard]] bool on_own_thread() const;
     void attach_threads(std::size_t wanted);

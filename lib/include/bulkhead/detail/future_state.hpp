@@ -78,11 +78,14 @@ public:
     /// See future::on_progress.
     virtual void on_progress(progress_callback&&) {}
 
-    /// Waits until done; false when the deadline passed first. Throws usage_error as check_process().
+    /// Waits until done; false when the deadline passed first. Throws usage_error as check_process(), and without a
+    /// deadline as check_endless_wait().
     bool wait(std::optional<clock::time_point> deadline);
     void on_done(std::function<void()> callback_function);
     /// Throws usage_error where what is not done() will never be: in a fork of the process that has the pool.
     virtual void check_process() const {}
+    /// Throws usage_error on the thread that would have to end what is not done().
+    virtual void check_endless_wait() const {}
 
 protected:
     /// Publishes the outcome: wakes the waiters, runs the callbacks.
