@@ -250,4 +250,19 @@ BOOST_AUTO_TEST_CASE(a_range_that_throws_or_holds_what_is_too_large_is_put_as_fa
     BOOST_TEST((q.get_some(100) == std::vector<std::string>{"a", "b"}));
 }
 
+BOOST_AUTO_TEST_CASE(what_comes_out_of_another_queue_goes_on_at_once) {
+    const bulkhead::queue<int> in;
+    const bulkhead::queue<int> out;
+    std::jthread between([&] {
+        (void)out.put_all(in);
+        out.close();
+    });
+    for (int i = 0; i != 3; ++i) {
+        in.put(i);
+        BOOST_TEST(out.get() == i);
+    }
+    in.close();
+    BOOST_CHECK_THROW((void)out.get(), bulkhead::queue_closed);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

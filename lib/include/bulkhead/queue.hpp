@@ -193,11 +193,19 @@ public:
 
     /// Puts all of `values` in their order, waiting as often as it takes; how many that were. Quicker than
     /// one by one. Messages of other writers may come between. Throws as put(), and what the range throws;
-    /// those before that value are there then.
+    /// those before that value are there then. Of a range that can be walked through once only, such as another queue,
+    /// each is there before the next is asked for, which may be long in coming.
     template <std::ranges::input_range Range>
     requires std::convertible_to<std::ranges::range_reference_t<Range>, const T&>
     std::size_t put_all(Range&& values) const {
         std::size_t done = 0;
+        if constexpr (!std::ranges::forward_range<Range>) {
+            for (const T& value : values) {
+                put(value);
+                ++done;
+            }
+            return done;
+        }
         auto at = std::ranges::begin(values);
         const auto last = std::ranges::end(values);
         while (at != last) {
