@@ -422,7 +422,8 @@ private:
     static decltype(auto) owned(A&& argument) {
         using given = std::decay_t<A>;
         using kept = stored<P>;
-        constexpr bool points = std::is_pointer_v<given> || is_string_view<given>;
+        constexpr bool points =
+            std::is_pointer_v<given> || is_instance_of<given, std::basic_string_view>;
         if constexpr (!points || std::is_same_v<kept, given>) {
             return std::forward<A>(argument);
         } else if constexpr (std::is_same_v<Core, thread_core> ? is_converted_at_once<P, A>()

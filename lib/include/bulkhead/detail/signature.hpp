@@ -2,6 +2,7 @@
 /// A callable's parameters, and the types in which their arguments are stored.
 #pragma once
 
+#include <bulkhead/detail/codec_traits.hpp>
 #include <bulkhead/detail/handle.hpp>
 
 #include <span>
@@ -75,17 +76,12 @@ inline constexpr bool is_out_parameter =
     std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>> &&
     !is_handle<std::remove_cvref_t<P>>;
 
-template <class T>
-inline constexpr bool is_string_view = false;
-template <class Char, class Traits>
-inline constexpr bool is_string_view<std::basic_string_view<Char, Traits>> = true;
-
 /// As in a direct call; and a view's text, which nobody means to keep otherwise, becomes a string. Not what only a
 /// cast would do: take ownership of what a pointer points to, or make so many elements of a number.
 template <class A, class S>
 concept converts_to_parameter =
-    std::is_convertible_v<A, S> ||
-    (std::is_constructible_v<S, A> && is_string_view<std::remove_cvref_t<A>>);
+    std::is_convertible_v<A, S> || (std::is_constructible_v<S, A> &&
+                                    is_instance_of<std::remove_cvref_t<A>, std::basic_string_view>);
 
 /// Hands a stored value to a parameter P: moved, unless P is an lvalue reference.
 template <class P, class S>
