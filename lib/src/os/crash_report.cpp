@@ -28,6 +28,9 @@ std::string clean(const std::array<char, 256>& text) {
 
 /// By its file; or by its name, where the C library is linked statically or wrapped by a sanitizer.
 bool is_runtime(std::string_view path, std::string_view function) {
+    // The other name of a sanitizer's abort(): which of the two the symbols give goes by the link.
+    static constexpr std::string_view wrapper = "__interceptor_";
+    if (function.starts_with(wrapper)) function.remove_prefix(wrapper.size());
     for (const std::string_view name :
          {"abort", "raise", "gsignal", "pthread_kill", "__assert_fail", "std::terminate()"}) {
         if (function == name) return true;
