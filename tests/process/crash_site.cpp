@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(a_signal_from_outside_is_told_from_the_tasks_own) {
         auto f = pool.submit(hang, started);
         const pid_t worker = await_pid(started);
         // Amid TSan's own work its lock is held, which the handler would wait for, for ever.
-        until([&] { return process_state(std::to_string(worker)) == 'S'; });
+        until([&] { return is_asleep(worker); });
         ::kill(worker, signal);
         const auto e = error_of<worker_crashed>(std::move(f));
         BOOST_TEST(e.status().signal() == signal);

@@ -46,10 +46,7 @@ BOOST_AUTO_TEST_CASE(all_who_wait_go_on_also_if_it_is_cleared_at_once) {
             });
         }
         // After its note, the first thing that each sleeps for is the event.
-        const auto sleeps = [](pid_t pid) {
-            return test::process_state(std::to_string(pid)) == 'S';
-        };
-        test::until([&] { return *waiting == 4 && std::ranges::all_of(waiters, sleeps); });
+        test::until([&] { return *waiting == 4 && std::ranges::all_of(waiters, test::is_asleep); });
         e.set();
         e.clear();
         for (const pid_t pid : waiters) BOOST_TEST(test::ended(pid) == 0);

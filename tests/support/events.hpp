@@ -101,6 +101,8 @@ inline bool is_dead(pid_t pid) {
     return state == '\0' || state == 'Z' || state == 'X';
 }
 
+inline bool is_asleep(pid_t pid) { return process_state(std::to_string(pid)) == 'S'; }
+
 /// Not even a zombie is left.
 inline bool is_gone(pid_t pid) { return process_state(std::to_string(pid)) == '\0'; }
 
