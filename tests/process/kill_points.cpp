@@ -7,6 +7,10 @@
 #include <boost/test/data/monomorphic.hpp>
 #include <boost/test/data/test_case.hpp>
 
+#include <ranges>
+#include <stdexcept>
+#include <string>
+
 namespace {
 
 using namespace test;
@@ -52,6 +56,40 @@ public:
 private:
     fs::path order_;
 };
+
+/// One in twenty does not fit into the memory that a chunk has for its results, each of these larger than the last: it
+/// goes to the place of the chunk before, and beyond.
+std::string long_text(int i) {
+    const int bytes = i % 20 == 19 ? 300'000 + 1'500 * i : 5'000;
+    return std::string(static_cast<std::size_t>(bytes), static_cast<char>('a' + i % 26)) +
+           std::to_string(i);
+}
+int throw_long_text(int i) {
+    if (i % 4 != 0) throw std::domain_error(long_text(i));
+    return i;
+}
+
+/// A worker is killed when it passes `point` for the nth time, while it gives chunks that are cut short, each while
+/// the one before is being taken. How many of the 200 items were lost with it.
+template <class F, class Check>
+int items_lost(const scene& at, const char* point, unsigned nth, F function, Check check) {
+    const ordered_death death(at, point, nth);
+    process_pool pool(1);
+    auto items =
+        pool.map(bulkhead::map_options{.chunk_size = 40}, function, std::views::iota(0, 200));
+    int number = 0;
+    int lost = 0;
+    for (auto it = items.begin(); it != items.end(); ++it, ++number) {
+        try {
+            check(number, it);
+        } catch (const bulkhead::worker_crashed&) {
+            ++lost;
+        }
+    }
+    BOOST_TEST(number == 200);
+    BOOST_TEST(death.has_come());
+    return lost;
+}
 
 }  // namespace
 
@@ -139,6 +177,29 @@ BOOST_AUTO_TEST_CASE(a_worker_killed_between_the_items_of_a_chunk_or_at_its_end_
             pool.join();
             check_balance(pool.stats());
             BOOST_TEST(pool.stats().crashed == static_cast<unsigned>(cost));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_killed_while_it_gives_a_chunk_that_is_full_costs_the_last_item_only) {
+    for (const auto* point : {"worker.finish", "worker.lent", "worker.result_written"}) {
+        for (unsigned nth = 1; nth <= 5; ++nth) {
+            BOOST_TEST_CONTEXT(point << ", pass " << nth) {
+                const auto lost = items_lost(*this, point, nth, long_text, [](int i, auto& it) {
+                    BOOST_TEST((*it == long_text(i)), "item " << i);
+                });
+                BOOST_TEST(lost <= 1);
+                const auto of_errors =
+                    items_lost(*this, point, nth, throw_long_text, [](int i, auto& it) {
+                        try {
+                            BOOST_TEST(*it == i);
+                            BOOST_TEST(i % 4 == 0);
+                        } catch (const std::domain_error& e) {
+                            BOOST_TEST((e.what() == long_text(i)), "item " << i);
+                        }
+                    });
+                BOOST_TEST(of_errors <= 1);
+            }
         }
     }
 }

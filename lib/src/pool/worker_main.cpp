@@ -186,7 +186,6 @@ public:
             entry(in, out_, *this);
         } catch (...) {
             end_if_forked();
-            port_.drop_chunk();
             kind = result_kind::exception;
             out_.clear();
             encode_current_exception(out_);
@@ -204,6 +203,7 @@ public:
             }
         } else {
             give(kind, out_);
+            port_.drop_chunk();
         }
         out_.kept().clear();  // the parent has it
     }
@@ -323,9 +323,9 @@ private:
         assembled_.write_bytes(out_.bytes().data(), out_.size());
         static constexpr std::byte padding[8]{};
         assembled_.write_bytes(padding, padding_bytes);
-        port_.drop_chunk();
         end_output();
         give(result_kind::items, assembled_);
+        port_.drop_chunk();
         sent_ = true;
     }
 
