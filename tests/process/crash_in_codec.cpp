@@ -26,6 +26,21 @@ BOOST_AUTO_TEST_CASE(arguments_that_do_not_encode_fail_their_future_and_cost_no_
     BOOST_TEST(pool.submit(size_of, large(trouble::none)).get() == 10'000'000U);
 }
 
+BOOST_AUTO_TEST_CASE(a_throwing_callback_is_reported_also_of_a_task_that_does_not_encode) {
+    std::string reported;  // by this thread: the task has ended already
+    process_pool pool({.workers = 1, .on_event = [&](const bulkhead::pool_event& e) {
+                           if (e.what == bulkhead::pool_event::kind::callback_failed) {
+                               reported = e.task_name + ": " + e.message;
+                           }
+                       }});
+    const fragile refused = large(trouble::encode_throws);
+    auto f = pool.submit(bulkhead::task_options{.name = "refused"}, size_of, refused);
+    f.on_done([] { throw std::runtime_error("in a callback"); });
+    BOOST_TEST(contains(reported, "refused: "));
+    BOOST_TEST(contains(reported, "in a callback"));
+    BOOST_CHECK_THROW((void)f.get(), std::domain_error);
+}
+
 BOOST_AUTO_TEST_CASE(arguments_that_do_not_decode_fail_in_phase_decode) {
     process_pool pool(1);
     const pid_t before = pool.submit(whoami).get();

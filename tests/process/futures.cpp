@@ -35,6 +35,9 @@ void check_open(const future<T>& f, bool running) {
     BOOST_TEST(f.running() == running);
     BOOST_TEST(!f.cancelled());
     BOOST_TEST(!f.wait_for(0ms).ready());
+    const bool in_time = f.wait_for(0ms);
+    BOOST_TEST(!in_time);
+    BOOST_TEST((f.wait_for(0ms) == false));
     BOOST_TEST((f.wait_for(1ms) == std::future_status::timeout));
 }
 

@@ -164,7 +164,22 @@ BOOST_AUTO_TEST_CASE(a_callback_may_take_line_pid_and_name_apart) {
              }});
         (void)pool.submit(say, 1).get();
     }
-    BOOST_TEST(seen == 2);
+    {
+        process_pool pool(
+            {.workers = 1,
+             .worker_output = [&](const std::string& line, pid_t, const std::string&) {
+                 if (line == "line 0") ++seen;
+             }});
+        (void)pool.submit(say, 1).get();
+    }
+    {
+        process_pool pool(
+            {.workers = 1, .worker_output = [&](pid_t, std::string, const std::string& line) {
+                 if (line == "line 0") ++seen;
+             }});
+        (void)pool.submit(say, 1).get();
+    }
+    BOOST_TEST(seen == 4);
 }
 
 BOOST_AUTO_TEST_CASE(a_slow_reader_never_holds_up_a_worker) {

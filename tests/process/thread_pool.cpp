@@ -100,6 +100,23 @@ BOOST_AUTO_TEST_CASE(arguments_may_use_the_pool_while_they_are_converted) {
     BOOST_TEST(pool.try_submit(same, asking{&pool})->get() == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(
+    arguments_that_do_not_convert_fail_their_future_and_its_callbacks_are_reported) {
+    struct never {
+        operator int() const { throw std::domain_error("no int"); }
+    };
+    std::string reported;  // by this thread: the task has ended already
+    bulkhead::thread_pool pool({.workers = 1, .on_event = [&](const bulkhead::pool_event& e) {
+                                    reported = e.task_name + ": " + e.message;
+                                }});
+    auto f = pool.submit(
+        task_options{.name = "refused"}, [](int x) { return x; }, never());
+    f.on_done([] { throw std::runtime_error("in a callback"); });
+    BOOST_TEST(contains(reported, "refused: "));
+    BOOST_TEST(contains(reported, "in a callback"));
+    BOOST_CHECK_THROW((void)f.get(), std::domain_error);
+}
+
 BOOST_AUTO_TEST_CASE(what_cannot_be_copied_is_converted_by_each_run) {
     struct only_moved {
         only_moved(int x) : held(std::make_unique<int>(x)) {}

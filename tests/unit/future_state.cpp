@@ -146,7 +146,7 @@ BOOST_AUTO_TEST_CASE(callbacks_are_destroyed_after_they_ran) {
 
 BOOST_AUTO_TEST_CASE(a_failed_state_is_done_from_the_start) {
     bulkhead::future<int> f(bulkhead::detail::make_failed_state(
-        std::make_exception_ptr(std::domain_error("from the start"))));
+        std::make_exception_ptr(std::domain_error("from the start")), nullptr));
     BOOST_TEST(f.valid());
     BOOST_TEST(f.done());
     BOOST_TEST(!f.running());

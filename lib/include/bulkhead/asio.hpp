@@ -116,7 +116,7 @@ struct initiate_submit {
                     task = *submit_call(*core, when_full::exceed, options, std::forward<F>(f),
                                         std::forward<A>(arguments)...);
                 } catch (...) {
-                    task = result(make_failed_state(std::current_exception()));
+                    task = result(refused_task(*core, options, std::current_exception()));
                 }
                 one->begin(std::move(task));
             });

@@ -50,7 +50,8 @@ public:
     using error::error;
 };
 
-/// A queue operation with a time limit, of the kind that throws, ran out of it.
+/// An operation of a queue ran out of time. Nothing here throws it: put_for() and get_for() say so by what
+/// they return. It is for programs that want that as an exception, and travels as one.
 class queue_timeout : public error {
 public:
     using error::error;

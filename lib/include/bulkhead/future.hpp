@@ -15,14 +15,16 @@
 
 namespace bulkhead {
 
-/// What a timed wait came to: true when the result is there. Also reads as a std::future_status, for
-/// code written with std::future in mind: `f.wait_for(1s) == std::future_status::ready`.
+/// What a timed wait came to: true when the result is there, `bool ready = f.wait_for(1s)`. Also reads as a
+/// std::future_status, for code written with std::future in mind: `f.wait_for(1s) == std::future_status::ready`.
 class wait_status {
 public:
     explicit constexpr wait_status(bool ready) noexcept : ready_(ready) {}
 
     [[nodiscard]] constexpr bool ready() const noexcept { return ready_; }
-    constexpr explicit operator bool() const noexcept { return ready_; }
+    constexpr operator bool() const noexcept {
+        return ready_;
+    }  // NOLINT(google-explicit-constructor)
 
     /// To std::future_status, without its header.
     template <class Status>
@@ -136,7 +138,8 @@ public:
 
     /// Calls `callback` once the task has ended; at once, in this thread, if it has. Otherwise it is
     /// called by the executor's own thread, which serves nothing else meanwhile: be brief, and do not
-    /// wait there for another future of that pool. An exception from it goes to the pool's on_event
+    /// wait there for another future of that pool. For a task that is cancelled before it has started it is
+    /// the thread that cancels (cancel(), terminate(), shutdown()): hold no mutex there that the callback takes. An exception from it goes to the pool's on_event
     /// and harms nothing. `callback` takes nothing, or a future<T> of its own, which is done; then
     /// whoever calls get() first takes the value, and the other is told by a usage_error.
     template <class Callback>

@@ -28,7 +28,9 @@ namespace bulkhead {
 /// - For a function that returns void the elements are std::monostate.
 ///
 /// Lvalue inputs are referred to and must outlive the range, as with standard views; so must the
-/// pool's tasks: the range keeps the pool's core alive, but after shutdown() no item can start.
+/// pool's tasks: the range keeps the pool's core alive, but after close() or shutdown() no item starts that has not been handed
+/// out, and it ends with pool_closed; so may the rest of a chunk that is cut short then (an item of it crashed,
+/// its results were above 256 KiB, or it gave eight descriptors).
 template <class Source, std::ranges::view... Views>
 class [[nodiscard]] map_range {
 public:

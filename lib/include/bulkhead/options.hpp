@@ -95,7 +95,8 @@ struct process_pool_options {
     /// die or fail while they start break the pool after start_failures_max in a row in any case.
     std::size_t crash_limit = 0;
     /// Called in the parent, by the pool's own thread: be brief, do not wait for this pool's
-    /// futures. An exception from it is swallowed.
+    /// futures. callback_failed comes from the thread that ran the callback of on_done(), any thread, also beside
+    /// another call. An exception from it is swallowed.
     std::function<void(const pool_event&)> on_event{};
     /// Where workers' standard output and error go: `inherit`, `discard`, or a callback for each line.
     output_policy worker_output{};

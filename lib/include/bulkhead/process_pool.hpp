@@ -34,7 +34,7 @@ auto submit_call(pool_core& core, when_full full, const task_options& options, F
         call::encode_function(arguments, function);
         call::encode_arguments(arguments, std::forward<A>(args)...);
     } catch (...) {
-        return std::optional(future<result>(make_failed_state(std::current_exception())));
+        return std::optional(future<result>(refused_task(core, options, std::current_exception())));
     }
     auto state = submit_encoded(
         core,
@@ -59,7 +59,8 @@ auto submit_call(pool_core& core, when_full full, const task_options& options, F
 /// the end of the task's function. A fork of this process has no pool: there the pool's members, and waits
 /// for and cancels of its futures that are not done, throw usage_error.
 ///
-/// All members may be called from any thread. Tasks are handed out by priority, then in order.
+/// All members may be called from any thread; join(), terminate() and a shutdown() that waits throw usage_error in
+/// the pool's own callbacks, whose thread they would wait for. Tasks are handed out by priority, then in order.
 class process_pool {
 public:
     /// Starts the workers; they come up in the background. Throws usage_error (init() forgotten,
@@ -164,7 +165,8 @@ public:
     void terminate();
 
     /// From now on this many workers (1 to workers_max; 0: one per CPU). Workers that are too many end
-    /// after the task they are at; the others keep their processes. Throws usage_error.
+    /// after the task they are at; the others keep their processes. Throws
+    /// usage_error; pool_closed after close(), pool_broken.
     template <std::integral Count>
     void resize(Count workers) {
         resize_to(detail::checked_workers(workers));

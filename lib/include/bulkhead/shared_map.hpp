@@ -43,7 +43,7 @@ struct shared_map_options {
 ///   to 4 KiB by one that fits where the old one was (numbers, and structs of numbers, always do): the
 ///   change is then there or not, as a whole;
 /// - if it happens within the microsecond or so in which a process adds or removes an entry, moves a value
-///   that has outgrown its place, or clears the map, or while it writes a value of over 4 KiB: the map is
+///   that has outgrown its place or needs less than a quarter of it (of over 256 bytes), or clears the map, or while it writes a value of over 4 KiB: the map is
 ///   *damaged*. All content is lost then, since nobody can tell what is whole. Each operation but damaged(),
 ///   clear() and capacity_bytes() throws map_damaged, in all processes, until somebody calls clear().
 /// A process that is stopped (SIGSTOP) within an operation keeps the others waiting until it goes on.

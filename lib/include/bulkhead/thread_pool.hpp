@@ -43,7 +43,7 @@ auto submit_call(thread_core& core, when_full full, const task_options& options,
         return std::optional(future<result>(std::move(state)));
     } catch (...) {
         if (!not_made) throw;
-        return std::optional(future<result>(make_failed_state(not_made)));
+        return std::optional(future<result>(refused_task(core, options, not_made)));
     }
 }
 }  // namespace detail
@@ -54,8 +54,8 @@ auto submit_call(thread_core& core, when_full full, const task_options& options,
 /// process_pool too; what was thrown is nested in an own type's standard base (std::rethrow_if_nested).
 ///
 /// All members may be called from any thread. Priorities, then order, as in process_pool; a
-/// task_options::timeout is refused (usage_error), since a thread cannot be killed; retries have
-/// nothing to apply to. In a fork of this process, which has none of the threads, members and futures
+/// task_options::timeout is refused (usage_error), since a thread cannot be killed; retries are for
+/// what retry_on names, since no thread's crash is survived. In a fork of this process, which has none of the threads, members and futures
 /// throw usage_error as process_pool's do.
 class thread_pool {
 public:

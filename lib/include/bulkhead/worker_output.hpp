@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <string>
-#include <string_view>
 #include <sys/types.h>
 #include <type_traits>
 #include <utility>
@@ -38,8 +37,8 @@ struct worker_output {
 /// For process_pool_options::worker_output: `inherit`, `discard`, or a callback.
 ///
 /// A callback gets each line, as (const output_line&), as (std::string_view line, pid_t,
-/// std::string_view task_name), or as (pid_t, std::string_view task_name, std::string_view line). It is
-/// called by a thread of the pool's own, one call at a time; an exception from it is swallowed. A line of more than
+/// std::string_view task_name), or as (pid_t, std::string_view task_name, std::string_view line), of which
+/// each text may also be a const std::string&. It is called by a thread of the pool's own, one call at a time; an exception from it is swallowed. A line of more than
 /// 64 KiB comes in parts. After shutdown() and terminate() there are no more calls.
 ///
 /// With a callback, the end of a task that has written something is told once this process has read that (it
@@ -59,18 +58,19 @@ public:
 
     template <class F>
     requires std::is_invocable_v<F&, const output_line&> ||
-             std::is_invocable_v<F&, std::string_view, pid_t, std::string_view> ||
-             std::is_invocable_v<F&, pid_t, std::string_view, std::string_view>
+             std::is_invocable_v<F&, const std::string&, pid_t, const std::string&> ||
+             std::is_invocable_v<F&, pid_t, const std::string&, const std::string&>
     output_policy(F callback) {  // NOLINT(google-explicit-constructor)
         if constexpr (std::is_invocable_v<F&, const output_line&>) {
             callback_ = std::move(callback);
-        } else if constexpr (std::is_invocable_v<F&, std::string_view, pid_t, std::string_view>) {
+        } else if constexpr (std::is_invocable_v<F&, const std::string&, pid_t,
+                                                 const std::string&>) {
             callback_ = [call = std::move(callback)](const output_line& line) mutable {
-                call(std::string_view(line.text), line.pid, std::string_view(line.task_name));
+                call(line.text, line.pid, line.task_name);
             };
         } else {
             callback_ = [call = std::move(callback)](const output_line& line) mutable {
-                call(line.pid, std::string_view(line.task_name), std::string_view(line.text));
+                call(line.pid, line.task_name, line.text);
             };
         }
     }

@@ -29,7 +29,11 @@ Node* sealed() noexcept {
 class failed_state final : public future_state {
 public:
     // NOLINTNEXTLINE(bugprone-throw-keyword-missing): it is kept, not thrown
-    explicit failed_state(std::exception_ptr error) : error_(std::move(error)) { finish(); }
+    explicit failed_state(std::exception_ptr error,
+                          std::function<void(const std::exception_ptr&)> report)
+        : error_(std::move(error)), report_(std::move(report)) {
+        finish();
+    }
     [[nodiscard]] bool running() const override { return false; }
     [[nodiscard]] bool cancelled() const override { return false; }
     [[nodiscard]] bool failed() const override { return true; }
@@ -41,9 +45,10 @@ public:
     }
 
 private:
-    void callback_failed(std::exception_ptr) noexcept override {}
+    void callback_failed(std::exception_ptr error) noexcept override { report_(error); }
 
     std::exception_ptr error_;
+    std::function<void(const std::exception_ptr&)> report_;
 };
 
 }  // namespace
@@ -137,8 +142,9 @@ void future_state::on_done(std::function<void()> callback_function) {
     delete node;
 }
 
-state_ptr make_failed_state(std::exception_ptr error) {
-    return state_ptr(new failed_state(std::move(error)));
+state_ptr make_failed_state(std::exception_ptr error,
+                            std::function<void(const std::exception_ptr&)> report) {
+    return state_ptr(new failed_state(std::move(error), std::move(report)));
 }
 
 void throw_no_state(const char* member) {

@@ -154,7 +154,7 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
     try {
         task->set_arguments(arguments);
     } catch (const error&) {  // no memory for a segment
-        return make_failed_state(std::current_exception());
+        return refused_task(options, std::current_exception());
     }
 
     lock held(mutex_);
@@ -176,6 +176,13 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
     scheduler_.submitted(*task);
     dispatch();
     return future;
+}
+
+state_ptr pool_core::refused_task(const task_options& options, std::exception_ptr error) const {
+    return make_failed_state(std::move(error), [core = weak_from_this(), name = options.name](
+                                                   const std::exception_ptr& thrown) {
+        if (const auto alive = core.lock()) alive->report_callback_failure(thrown, name);
+    });
 }
 
 std::uint64_t pool_core::now_or_so() const noexcept {
@@ -200,10 +207,7 @@ bool pool_core::request_cancel(remote_task& task) {
     lock held(mutex_);
     if (task.step == fsm::task_step::handed) (void)take_back(task);
     if (task.step == fsm::task_step::waiting) {
-        std::vector<remote_task*> resolved;
-        drop(task, resolved);
-        wake_waiters(held);
-        resolve_all(resolved);
+        drop_and_tell(task, held);
         return true;
     }
     task.cancel_asked = true;
@@ -213,30 +217,31 @@ bool pool_core::request_cancel(remote_task& task) {
             seats_[task.worker]->box->ask_to_stop(task.ticket);
             boost::asio::post(
                 io_, [self = shared_from_this(), index = task.worker] { self->watch(index); });
-        } else {
-            (void)condemn(task, doom::cancelled);  // or it has just ended, or its worker is dying
-        }
+        } else if (!condemn(task, doom::cancelled) && task.step == fsm::task_step::waiting) {
+            drop_and_tell(task, held);  // its worker lied
+            return true;
+        }  // or it has just ended, or its worker is dying
     }
     return task.doomed == doom::cancelled;
 }
 
 void pool_core::abandon(remote_task& task) {
     lock held(mutex_);
-    std::vector<remote_task*> resolved;
     if (task.step == fsm::task_step::handed && !take_back(task)) {
         seats_[task.worker]->box->ask_to_abandon(task.ticket);
     }
-    if (task.step == fsm::task_step::waiting) drop(task, resolved);
-    wake_waiters(held);
-    resolve_all(resolved);
+    if (task.step == fsm::task_step::waiting) drop_and_tell(task, held);
 }
 
-void pool_core::drop(remote_task& task, std::vector<remote_task*>& resolved) {
+void pool_core::drop_and_tell(remote_task& task, lock& held) {
+    std::vector<remote_task*> resolved;
     scheduler_.removed(task);
     task.set_cancelled();
     ++figures_.cancelled;
     ended(task, resolved);
     dispatch();
+    wake_waiters(held);
+    resolve_all(resolved);
 }
 
 void pool_core::ended(remote_task& task, std::vector<remote_task*>& resolved) {
@@ -409,6 +414,11 @@ pool_stats pool_core::stats() const {
 state_ptr submit_encoded(pool_core& core, const submission& what, const task_options& options,
                          task_encoder& arguments, when_full full) {
     return core.submit(what, options, arguments, full);
+}
+
+state_ptr refused_task(const pool_core& core, const task_options& options,
+                       std::exception_ptr error) {
+    return core.refused_task(options, std::move(error));
 }
 
 encoder_memory* argument_memory(pool_core& core) noexcept { return core.argument_memory(); }

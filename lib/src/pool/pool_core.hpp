@@ -53,6 +53,9 @@ public:
     [[nodiscard]] encoder_memory* argument_memory() const noexcept {
         return in_a_fork() ? nullptr : segments_.get();
     }
+    /// See pool_access.hpp.
+    [[nodiscard]] state_ptr refused_task(const task_options& options,
+                                         std::exception_ptr error) const;
     [[nodiscard]] bool is_running(const remote_task& task) const;
     bool cancel(remote_task& task);
     /// cancel() without the wait. Whether the task is cancelled, or its worker being killed for it.
@@ -148,6 +151,7 @@ private:
         channel::task_envelope init_placed{};  // where its arguments are
         std::string init_failure;              // why it counts as failed
         bool hung_up = false;
+        bool has_served = false;        // a result of a task came from it
         std::atomic<bool> lied{false};  // set under the lock, or by the loop thread
         /// A large result, collected piece by piece. The loop thread's.
         std::optional<collected> coming;
@@ -187,8 +191,8 @@ private:
     [[nodiscard]] std::uint64_t now_or_so() const noexcept;
     /// Notes a task that has its outcome, for resolve_all() once the lock is free.
     void ended(remote_task& task, std::vector<remote_task*>& resolved);
-    /// Cancels a task that waits.
-    void drop(remote_task& task, std::vector<remote_task*>& resolved);
+    /// Cancels a task that waits, and unlocks.
+    void drop_and_tell(remote_task& task, lock& held);
     void wake_waiters(lock& held);
 
     // ---- pool_caller.cpp: a caller that collects the one result that it waits for

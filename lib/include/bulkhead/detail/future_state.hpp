@@ -146,8 +146,10 @@ private:
     future_state* state_ = nullptr;
 };
 
-/// A state that has already failed: for arguments that would not encode.
-[[nodiscard]] state_ptr make_failed_state(std::exception_ptr error);
+/// A state that has already failed: for arguments that would not encode. `report` gets what its callbacks
+/// throw, and does not throw.
+[[nodiscard]] state_ptr make_failed_state(std::exception_ptr error,
+                                          std::function<void(const std::exception_ptr&)> report);
 
 [[noreturn]] void throw_no_state(const char* member);
 [[noreturn]] void throw_taken_already();

@@ -292,6 +292,8 @@ private:
 [[nodiscard]] state_ptr submit_local(thread_core& core, const task_options& options, when_full full,
                                      task_maker make);
 /// As those of a process_pool (pool_access.hpp).
+[[nodiscard]] state_ptr refused_task(const thread_core& core, const task_options& options,
+                                     std::exception_ptr error);
 void watch_idle(thread_core& core, std::shared_ptr<idle_watch> watch);
 void unwatch_idle(thread_core& core, const idle_watch& watch);
 [[nodiscard]] std::size_t worker_count(const thread_core& core);

@@ -9,6 +9,7 @@
 #include <bulkhead/detail/when_full.hpp>
 #include <bulkhead/options.hpp>
 
+#include <exception>
 #include <memory>
 
 namespace bulkhead::detail {
@@ -20,6 +21,10 @@ class pool_core;
 [[nodiscard]] state_ptr submit_encoded(pool_core& core, const submission& what,
                                        const task_options& options, task_encoder& arguments,
                                        when_full full);
+
+/// The state of a task that has failed before it was one, since its arguments do not encode.
+[[nodiscard]] state_ptr refused_task(const pool_core& core, const task_options& options,
+                                     std::exception_ptr error);
 
 /// For the encoder of the arguments of tasks of this pool, which is not to outlive it; null: it has none.
 [[nodiscard]] encoder_memory* argument_memory(pool_core& core) noexcept;
