@@ -102,6 +102,36 @@ BOOST_AUTO_TEST_CASE(crash_limit_breaks_the_pool_and_fails_what_is_queued) {
     check_balance(pool.stats());
 }
 
+BOOST_AUTO_TEST_CASE(what_a_stopped_worker_of_a_broken_pool_had_not_begun_fails_as_well) {
+    process_pool pool({.workers = 2, .crash_limit = 1});
+    auto first = pool.submit(hold, file("on0"), file("go"));
+    auto second = pool.submit(hold, file("on1"), file("go"));
+    await(file("on0"));
+    await(file("on1"));
+    announce(file("go"));
+    (void)second.get();
+    ::kill(first.get(), SIGSTOP);
+    std::vector<future<int>> all;
+    for (int i = 0; i != 10; ++i) all.push_back(pool.submit(square, i));
+    std::vector<future<void>> crashes;
+    for (int i = 0; i != 3; ++i) {
+        try {
+            crashes.push_back(pool.submit([] { ::raise(SIGKILL); }));
+        } catch (const bulkhead::pool_broken&) {
+        }
+    }
+    int ended = 0;
+    for (std::size_t i = 0; i != all.size(); ++i) {
+        try {
+            BOOST_TEST(all[i].get() == static_cast<int>(i * i));
+        } catch (const bulkhead::pool_broken&) {
+        }
+        ++ended;
+    }
+    BOOST_TEST(ended == 10);
+    for (auto& f : crashes) BOOST_CHECK_THROW(f.get(), bulkhead::error);
+}
+
 BOOST_AUTO_TEST_CASE(finished_tasks_between_crashes_keep_the_pool_below_its_crash_limit) {
     process_pool pool({.workers = 1, .crash_limit = 2});
     for (int i = 0; i != 6; ++i) {

@@ -2,12 +2,17 @@
 #include "support/program.hpp"
 #include "support/scene.hpp"
 
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <mutex>
 #include <ranges>
 #include <stdexcept>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -59,6 +64,35 @@ BOOST_AUTO_TEST_CASE(a_process_that_a_task_forked_and_that_returns_from_it_is_no
     pool.submit(fork_and_return_nothing, 7).get();
     BOOST_TEST(pool.stats().crashed == 0U);
     BOOST_TEST(pool.stats().restarts == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(forks_of_the_program_that_live_on_keep_no_worker_from_its_start_or_its_end) {
+    std::atomic<bool> enough{false};
+    std::vector<pid_t> children;
+    std::thread forking([&] {
+        while (!enough) {  // to its end: they die with the thread that made them
+            ::usleep(300);
+            if (children.size() == 300) continue;
+            const pid_t child = ::fork();
+            if (child == 0) {
+                ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+                while (true) ::pause();
+            }
+            if (child > 0) children.push_back(child);
+        }
+    });
+    // Nobody waits for that: who needs a kill to end would be seen.
+    for (int i = 0; i != 10; ++i) {
+        process_pool pool({.workers = 2, .kill_grace = 1h});
+        BOOST_TEST(pool.submit(square, i).get() == i * i);
+    }
+    enough = true;
+    forking.join();
+    BOOST_TEST(!children.empty());
+    for (const pid_t child : children) {
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(nor_is_one_that_an_item_of_a_map_forked) {

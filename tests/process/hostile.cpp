@@ -13,6 +13,8 @@
 #include <sstream>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 // A sanitizer's, where there is one.
 extern "C" [[gnu::weak]] void __sanitizer_set_report_path(const char* path);
@@ -82,6 +84,21 @@ __attribute__((no_sanitize("thread"))) void overwrite_all_and_hang() {
     while (true) ::pause();
 }
 
+__attribute__((no_sanitize("thread"))) void wipe_all_and_crash() {
+    report_nothing_of_this_process();
+    std::byte* memory = own_compartment();
+    for (std::size_t at = 0; at != control_bytes; at += 8) {
+        *reinterpret_cast<volatile std::uint64_t*>(memory + at) = 0;
+    }
+    ::raise(SIGSEGV);
+}
+
+/// It is in the future from now on that this task has begun.
+void set_own_clock_and_hang() {
+    own_control_block().started_ns.store(~std::uint64_t{0} >> 1);
+    while (true) ::pause();
+}
+
 /// Rings, and sends what nobody expects: bytes, other sizes, descriptors that are no memory.
 int babble(std::uint64_t seed, int messages) {
     std::mt19937_64 random(seed);
@@ -124,6 +141,20 @@ std::uint64_t own_ticket() {
     }
     std::abort();
 }
+
+/// Says that this task has begun, and that it has not, by turns.
+void waver() {
+    const auto ticket = own_ticket();
+    auto& state = own_control_block().slots[ticket % bulkhead::channel::slots_max].state;
+    while (true) {
+        for (const auto step :
+             {bulkhead::channel::slot_step::posted, bulkhead::channel::slot_step::run}) {
+            state.store(bulkhead::channel::make_state(ticket, step));
+        }
+    }
+}
+
+void close_all_descriptors() { ::syscall(SYS_close_range, 3U, ~0U, 0U); }
 
 /// A good object, and beside it what looks like another.
 bulkhead::shared_value<int> send_beside_a_result(int kind) {
@@ -247,6 +278,74 @@ BOOST_AUTO_TEST_CASE(a_worker_that_wrote_garbage_is_blamed_for_it) {
         BOOST_TEST(contains(crash.what(), "garbage"));
         BOOST_TEST(pool.submit(whoami).get() != crash.pid());
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_wipes_its_memory_and_dies_has_not_failed_to_start) {
+    process_pool pool({.workers = 1, .worker_output = bulkhead::discard});
+    for (int i = 0; i != 10; ++i) {
+        const auto crash = error_of<worker_crashed>(pool.submit(wipe_all_and_crash));
+        BOOST_TEST(crash.status().signal() == SIGSEGV);
+    }
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_sets_its_clock_does_not_outlive_its_time_limit) {
+    process_pool pool(1);
+    const auto crash = error_of<worker_crashed>(
+        pool.submit(bulkhead::task_options{.timeout = 10ms}, set_own_clock_and_hang));
+    BOOST_TEST((crash.cause() == bulkhead::crash_cause::misbehaved));
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_is_to_end_is_looked_at_until_it_has) {
+    process_pool pool({.workers = 2, .worker_output = bulkhead::discard});
+    std::vector<future<void>> all;
+    for (int i = 0; i != 2; ++i) {
+        const auto on = file("on" + std::to_string(i));
+        all.push_back(pool.submit(
+            bulkhead::task_options{.timeout = 1h},
+            [](const fs::path& here, const fs::path& go) {
+                (void)hold(here, go);
+                overwrite_all_and_hang();
+            },
+            on, file("go")));
+        await(on);
+    }
+    pool.resize(1);
+    announce(file("go"));
+    for (auto& f : all) {
+        const auto crash = error_of<worker_crashed>(std::move(f));
+        BOOST_TEST((crash.cause() == bulkhead::crash_cause::misbehaved));
+    }
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_says_it_has_not_begun_is_ended_by_limit_and_cancel_all_the_same) {
+    process_pool pool({.workers = 2, .worker_output = bulkhead::discard});
+    for (int i = 0; i != 10; ++i) {
+        auto late = pool.submit(bulkhead::task_options{.timeout = 5ms}, waver);
+        auto unwanted = pool.submit(waver);
+        until([&] { return unwanted.running() || unwanted.done(); });
+        (void)unwanted.cancel();
+        unwanted.wait();
+        late.wait();
+        BOOST_CHECK_THROW(late.get(), bulkhead::error);
+        BOOST_CHECK_THROW(unwanted.get(), bulkhead::error);
+        BOOST_TEST(pool.submit(square, i).get() == i * i);
+    }
+    pool.join();
+    check_balance(pool.stats());
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_whose_descriptors_a_task_has_closed_is_replaced) {
+    process_pool pool({.workers = 1, .worker_output = bulkhead::discard});
+    const pid_t pid = pool.submit(whoami).get();
+    pool.submit(close_all_descriptors).get();
+    until([&] { return is_dead(pid); });
+    const std::string large(50'000'000, 'l');
+    BOOST_TEST((pool.submit(echo, large).get() == large));
+    BOOST_TEST(pool.submit(whoami).get() != pid);
+    BOOST_TEST(pool.stats().crashed == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(a_few_words_of_garbage_harm_only_the_worker_that_wrote_them) {

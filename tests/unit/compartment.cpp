@@ -276,6 +276,33 @@ BOOST_AUTO_TEST_CASE(a_worker_that_skips_a_task_is_a_liar) {
     BOOST_TEST(both.parent.consistent());
 }
 
+BOOST_AUTO_TEST_CASE(a_worker_that_overwrites_what_was_taken_back_is_a_liar) {
+    pair both;
+    (void)both.post("long");
+    const auto second = both.post();
+    BOOST_TEST(both.receive() == "long");
+    BOOST_TEST((both.withdraw(second) == withdrawal::withdrawn));
+    const auto third = both.post();
+    BOOST_TEST(third == second);
+    BOOST_TEST((both.withdraw(third) == withdrawal::withdrawn));
+    BOOST_TEST(both.parent.consistent());
+    both.write(third, 0);
+    const auto fourth = both.post();  // where its worker will never come to
+    BOOST_TEST(fourth > third);
+    BOOST_TEST(!both.parent.consistent());
+    both.write(third, make_state(third, slot_step::passed));
+    BOOST_TEST(both.parent.consistent());
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_whose_task_begins_in_the_future_is_a_liar) {
+    pair both;
+    (void)both.post();
+    (void)both.receive();
+    BOOST_TEST(both.parent.consistent());
+    both.control->started_ns = monotonic_ns() + 3'600'000'000'000;
+    BOOST_TEST(!both.parent.consistent());
+}
+
 BOOST_AUTO_TEST_CASE(results_that_lie_about_their_bytes_are_refused) {
     const auto refused = [](auto&& spoil) {
         pair both;

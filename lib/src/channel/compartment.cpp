@@ -13,6 +13,7 @@
 #include <ctime>
 #include <iterator>
 #include <new>
+#include <sys/socket.h>
 
 namespace bulkhead::channel {
 
@@ -53,6 +54,12 @@ void compartment::launched() noexcept {
     worker_lifeline_.reset();
     worker_bell_.reset();
     memory_fd_.reset();
+}
+
+void compartment::hang_up() noexcept {
+    // Not by closing alone: a fork that this program made may have the descriptor too.
+    if (lifeline_) (void)::shutdown(lifeline_.get(), SHUT_RDWR);
+    lifeline_.reset();
 }
 
 bool compartment::attached() const noexcept {
@@ -234,7 +241,9 @@ bool compartment::consistent() noexcept {
     const std::uint64_t oldest = next_ > slots_max ? next_ - slots_max : 1;
     for (std::uint64_t ticket = next_ - 1; ticket >= oldest; --ticket) {
         const book& note = book_of(ticket);
-        if (note.ticket != ticket || note.is != use::handed) continue;
+        if (note.ticket != ticket) continue;
+        if (note.is == use::withdrawn && !is_still_withdrawn(ticket)) return false;
+        if (note.is != use::handed) continue;
         const auto how = at(ticket);
         waiting = how == progress::waiting;
         if (how == progress::lied) return false;
@@ -242,7 +251,16 @@ bool compartment::consistent() noexcept {
         newer_begun = newer_begun || how != progress::waiting;
     }
     if (waiting) os::ring(bell_.get());
-    return true;
+    // A time limit would never be over. The worker's clock is this one, give or take what virtual machines do.
+    constexpr std::uint64_t second = 1'000'000'000;
+    const auto started = started_ns();
+    return started <= monotonic_ns() + second;
+}
+
+bool compartment::is_still_withdrawn(std::uint64_t ticket) const noexcept {
+    const auto state = slot_of(ticket).state.load(std::memory_order_acquire);
+    return state == make_state(ticket, slot_step::withdrawn) ||
+           state == make_state(ticket, slot_step::passed);
 }
 
 std::uint64_t compartment::started_ns() const noexcept {

@@ -55,7 +55,7 @@ public:
     /// The worker has its ends of things: forget them here, so that its death shows.
     void launched() noexcept;
     /// The worker ends once it has nothing to do.
-    void hang_up() noexcept { lifeline_.reset(); }
+    void hang_up() noexcept;
 
     /// True once the worker serves tasks. Any thread.
     [[nodiscard]] bool attached() const noexcept;
@@ -187,6 +187,8 @@ private:
         const result_envelope& envelope, detail::arriving_maker make_arriving) const;
     /// False when the worker's socket is full.
     [[nodiscard]] bool send_segment(const payload& arguments, task_envelope& envelope);
+    /// Of a ticket that the books call withdrawn.
+    [[nodiscard]] bool is_still_withdrawn(std::uint64_t ticket) const noexcept;
     [[nodiscard]] std::byte* task_arena() const noexcept;
     [[nodiscard]] std::byte* result_arena() const noexcept;
     void wake_worker() noexcept;

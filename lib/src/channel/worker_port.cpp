@@ -69,6 +69,11 @@ worker_port::woken worker_port::sleep(std::optional<std::chrono::milliseconds> l
     control_->worker_asleep.store(0, std::memory_order_relaxed);
     if (ready == 0) return woken::by_time;
     rung_ = (watched[0].revents & POLLIN) != 0;
+    if (((watched[0].revents | watched[1].revents) & POLLNVAL) != 0) {
+        // Another file may get these numbers next.
+        (void)std::fputs("bulkhead: a task has closed descriptors of its worker process\n", stderr);
+        std::abort();
+    }
     const bool hung_up = (watched[1].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
     return hung_up && !something_to_do() ? woken::by_its_end : woken::by_parent;
 }

@@ -97,7 +97,9 @@ struct vfork_launcher : process_v2::posix::default_launcher {
     [[nodiscard]] int run(const process_v2::filesystem::path& executable, const char* const* argv,
                           const Setup& setup) {
         int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) return errno;
+        // By the time vfork() returns, what the child has to say is there; and a fork that another thread made in
+        // between keeps `tells` open for as long as it lives.
+        if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return errno;
         const unique_fd told = above_stdio(unique_fd(ends[0]));
         unique_fd tells = above_stdio(unique_fd(ends[1]));
         // The child goes on in this thread's memory: nothing may be optimised into being changed there.

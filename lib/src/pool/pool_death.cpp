@@ -63,7 +63,10 @@ void pool_core::on_death(worker_index worker) {
     const process_status status = at.process.reap();
     const pid_t pid = at.process.pid();
     const bool initialising = at.init_ticket != 0;
-    const bool came_up = at.box->attached() && !initialising;
+    // What the worker's memory says may be overwritten by now; what came of it before is known here.
+    const bool idle = all_wait_at(worker);
+    const bool served = at.has_served || at.box->attached() || !idle;
+    const bool came_up = served && !initialising;
     const bool expected = at.hung_up || scheduler_.step(worker) == fsm::worker_step::condemned;
     if (initialising && !expected) {
         start_failure_ = !at.init_failure.empty()
@@ -74,7 +77,6 @@ void pool_core::on_death(worker_index worker) {
     const bool killed = status.signal() == SIGKILL && at.init_failure.empty();
     at.init_ticket = 0;
     at.init_failure.clear();
-    const bool idle = all_wait_at(worker);
     const bool by_kernel = status.signal() == SIGKILL && !expected && take_oom_kill();
     const crash_details details = explain({.status = status,
                                            .account = std::move(account),

@@ -190,6 +190,11 @@ bool pool_core::condemn(remote_task& task, doom why) {
     const worker_index worker = task.worker;
     // control.hpp, invariant 3: then killing it costs nobody else anything.
     take_back(worker, fsm::window_max);
+    if (task.step != fsm::task_step::handed) {
+        // Its worker said that it had begun, and then that it had not.
+        denounce(worker);
+        return false;
+    }
     const bool yes = has_begun(task);
     // The first cause counts: one that dies of a crash is late for that.
     const bool crashed = why == doom::timeout && seats_[worker]->box->has_crashed();
@@ -207,7 +212,10 @@ bool pool_core::condemn(remote_task& task, doom why) {
 void pool_core::denounce(worker_index worker) {
     seat& at = *seats_[worker];
     at.lied = true;
-    if (scheduler_.step(worker) == fsm::worker_step::ready) scheduler_.condemn(worker);
+    const auto step = scheduler_.step(worker);
+    if (step == fsm::worker_step::ready || step == fsm::worker_step::retiring) {
+        scheduler_.condemn(worker);
+    }
     at.process.signal_group(SIGKILL);
 }
 

@@ -86,6 +86,7 @@ void pool_core::watch(worker_index worker) {
             if (left.count() <= 0) {
                 if (condemn(task, task.stop_asked ? doom::cancelled : doom::timeout)) return;
                 // It ended this very moment: look again at what is next. condemn() changed the ledger.
+                dispatch();
                 next = left = std::chrono::milliseconds(1);
                 break;
             }
@@ -106,18 +107,24 @@ void pool_core::audit() {
     } catch (const error&) {
         // The next look may find what it takes.
     }
-    const lock held(mutex_);
+    std::vector<remote_task*> resolved;
+    lock held(mutex_);
     audit_armed_ = false;
     for (worker_index i = 0; i != seats_.size(); ++i) {
-        if (!seats_[i]->box || scheduler_.step(i) != fsm::worker_step::ready) continue;
+        if (!seats_[i]->box) continue;
+        const auto step = scheduler_.step(i);
+        if (step != fsm::worker_step::ready && step != fsm::worker_step::retiring) continue;
         if (!seats_[i]->box->consistent()) {
             denounce(i);
+        } else if (step == fsm::worker_step::retiring) {
+            // It gets no more, and has given back what it had not begun.
         } else if (seats_[i]->box->worn()) {
             retire(i);
         } else {
             look_for_stall(i);
         }
     }
+    if (broken_) give_up(*broken_, resolved);  // what came back from a worker that stands still
     dispatch();
     arm_balance();
     const bool any_stalled = std::any_of(seats_.begin(), seats_.end(), [](const auto& at) {
@@ -127,6 +134,9 @@ void pool_core::audit() {
         audit_armed_ = true;
         arm_audit();
     }
+    if (resolved.empty()) return;
+    wake_waiters(held);
+    resolve_all(resolved);
 }
 
 void pool_core::look_for_stall(worker_index worker) {

@@ -195,6 +195,7 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
     if (envelope.reported != 0) note_progress(*task);
     unpost(*task);
     scheduler_.finished(*task, envelope.run_ns);
+    at.has_served = true;
     ++at.tasks_done;
     note_times(*task, envelope);
     bool open = false;  // its outcome is not decided

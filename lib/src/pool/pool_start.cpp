@@ -78,7 +78,7 @@ void pool_core::seat_crew(worker_index worker, crew who) {
         at.process = std::move(who.process);
         at.streams = std::move(who.streams);
         ++at.generation;
-        at.hung_up = false;
+        at.hung_up = at.has_served = false;
         at.lied = false;
         at.waiting_ticket = at.stalled_ticket = 0;
         at.started_at = std::chrono::steady_clock::now();
