@@ -203,6 +203,36 @@ double makespan(double) {
     return clock.seconds() / (work_s / pool_workers);
 }
 
+constexpr std::size_t huge_bytes = std::size_t{16} << 20;
+constexpr int smalls_at_once = 8;
+
+std::vector<char> give_huge() { return std::vector<char>(huge_bytes, 'h'); }
+
+/// In microseconds, of 9 of 10 rounds: eight small tasks, from the first's submit to the last's result; with
+/// `beside_huge` another worker's result of 16 MiB is always under way.
+double small_tasks_us(double run_s, bool beside_huge) {
+    process_pool pool(pool_workers);
+    expect(pool.submit(square, 2).get() == 4);
+    future<std::vector<char>> huge;
+    std::vector<future<std::int64_t>> smalls;
+    std::vector<double> rounds_us;
+    const stopwatch all;
+    while (rounds_us.size() < samples_min || all.seconds() < run_s) {
+        if (beside_huge && (!huge.valid() || huge.done())) {
+            if (huge.valid()) expect(huge.get().size() == huge_bytes);
+            huge = pool.submit(give_huge);
+        }
+        const stopwatch round;
+        for (int i = 0; i != smalls_at_once; ++i) smalls.push_back(pool.submit(square, i));
+        for (auto& one : smalls) expect(one.get() >= 0);
+        rounds_us.push_back(1e6 * round.seconds());
+        smalls.clear();
+    }
+    const auto late = rounds_us.begin() + static_cast<std::ptrdiff_t>(rounds_us.size() * 9 / 10);
+    std::nth_element(rounds_us.begin(), late, rounds_us.end());
+    return *late;
+}
+
 constexpr double idle_run_factor = 10;  // a second for each tenth of it that the others run
 
 process_pool& used_pool(process_pool& pool) {
@@ -286,6 +316,15 @@ std::vector<figure> scale_figures() {
         lost_to_idle_pool);
     add("makespan", "tasks of 1, 20 and 100 ms, 2 workers, against no worker ever waiting", "x",
         makespan);
+    figures.push_back(
+        {.name = "small-beside-huge",
+         .title =
+             "8 small tasks at once beside a result of 16 MiB, 2 workers, 9 of 10 times within",
+         .unit = "us",
+         .more_is_better = false,
+         .contenders = {{"bulkhead", [](double run_s) { return small_tasks_us(run_s, true); }},
+                        {"bulkhead, nothing beside",
+                         [](double run_s) { return small_tasks_us(run_s, false); }}}});
     add("idle-memory", "private memory of an idle worker", "KiB", idle_kib);
     figures.push_back(of_library("submit-2-hogs", "as submit-2, beside a busy process on each CPU",
                                  "tasks/s", better::more, tasks_beside_hogs));
