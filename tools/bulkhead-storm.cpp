@@ -15,8 +15,10 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
+#include <future>
 #include <iostream>
 #include <random>
+#include <ranges>
 #include <stdexcept>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,6 +34,7 @@ using bulkhead::process_pool;
 constexpr std::size_t unread_max = 400;
 constexpr auto hang_after = 60s;
 constexpr auto gone_within = 60s;
+constexpr std::uint64_t mapped_max = 100;  // items of a map
 constexpr std::int64_t heap_kib_max = 1024;
 
 struct storm_options {
@@ -58,6 +61,13 @@ struct tally {
     std::int64_t heap_kib = 0;  // more than before
     std::vector<std::string> notes;
 
+    void add(const tally& other) {
+        right += other.right;
+        crashed += other.crashed;
+        wrong += other.wrong;
+        lost += other.lost;
+        notes.insert(notes.end(), other.notes.begin(), other.notes.end());
+    }
     [[nodiscard]] bool clean() const { return wrong + lost + doubled + hangs + leaked == 0; }
 };
 
@@ -165,6 +175,7 @@ private:
         while (std::chrono::steady_clock::now() < end && result_.hangs == 0 &&
                result_.tasks + 1 < storm_tasks_max) {
             under_way.push_back(start(pool));
+            if (result_.tasks % 64 == 0) go_on_mapping(pool, 0s);
             // Sometimes the newest first: results are read in any order.
             while (under_way.size() > unread_max && result_.hangs == 0) {
                 if (random_() % 16 == 0) {
@@ -184,6 +195,7 @@ private:
             finish(under_way.front());
             under_way.pop_front();
         }
+        if (result_.hangs == 0) await_map(hang_after);
         torment.end();
         result_.kills = torment.kills;
         result_.stops = torment.stops;
@@ -249,6 +261,90 @@ private:
             task.answer.on_done(told);
         }
         return task;
+    }
+
+    /// One map after another, in a thread of its own beside the tasks.
+    void go_on_mapping(process_pool& pool, std::chrono::seconds patience) {
+        await_map(patience);
+        if (mapping_.valid()) return;
+        const std::uint64_t count = 1 + random_() % mapped_max;
+        if (result_.tasks + count + 1 >= storm_tasks_max) return;
+        const std::uint64_t first = std::exchange(result_.tasks, result_.tasks + count);
+        const bulkhead::map_options options{.chunk_size = random_() % 40};
+        const bool ordered = random_() % 2 == 0;
+        mapping_ = std::async(std::launch::async, [this, &pool, first, count, options, ordered] {
+            return ordered ? map_in_order(pool, options, first, count)
+                           : map_as_it_comes(pool, options, first, count);
+        });
+        mapping_since_ = std::chrono::steady_clock::now();
+    }
+
+    void await_map(std::chrono::seconds patience) {
+        if (!mapping_.valid()) return;
+        if (mapping_.wait_for(patience) == std::future_status::ready) {
+            result_.add(mapping_.get());
+        } else if (std::chrono::steady_clock::now() - mapping_since_ > hang_after) {
+            ++result_.hangs;
+            note("a map has not ended");
+        }
+    }
+
+    [[nodiscard]] auto mapped(std::uint64_t first, std::uint64_t count) const {
+        return std::pair(std::vector<std::string>(count, path_),
+                         std::views::iota(first, first + count));
+    }
+
+    tally map_in_order(process_pool& pool, const bulkhead::map_options& options,
+                       std::uint64_t first, std::uint64_t count) const {
+        tally found;
+        const auto [paths, numbers] = mapped(first, count);
+        auto all = pool.map(options, storm_tasks::item, paths, numbers);
+        std::uint64_t number = first;
+        for (auto it = all.begin(); it != all.end(); ++it, ++number) {
+            check_item(found, number, [&] { return *it; });
+        }
+        if (number != first + count) ++found.lost;
+        return found;
+    }
+
+    tally map_as_it_comes(process_pool& pool, const bulkhead::map_options& options,
+                          std::uint64_t first, std::uint64_t count) const {
+        tally found;
+        const auto [paths, numbers] = mapped(first, count);
+        std::vector<int> told(count);
+        auto all = pool.map_unordered(options, storm_tasks::item, paths, numbers);
+        for (auto it = all.begin(); it != all.end(); ++it) {
+            ++told[it.index()];
+            check_item(found, first + it.index(), [&] { return (*it).value; });
+        }
+        for (const int times : told) {
+            if (times != 1) ++(times == 0 ? found.lost : found.wrong);
+        }
+        return found;
+    }
+
+    template <class Text>
+    void check_item(tally& found, std::uint64_t number, Text text) const {
+        bool well = true;
+        bool possible = true;
+        try {
+            possible = text() == storm_tasks::item_text(number) && number % 7 != 0;
+        } catch (const bulkhead::worker_crashed&) {
+            ++found.crashed;
+            return;
+        } catch (const std::out_of_range& thrown) {
+            possible = number % 7 == 0 && thrown.what() == std::to_string(number);
+        } catch (const std::exception& other) {
+            well = possible = false;
+            found.notes.push_back(std::string("an unexpected ") + other.what());
+        }
+        ++(possible ? found.right : found.wrong);
+        if (!possible)
+            found.notes.push_back("item " + std::to_string(number) + " of a map is wrong");
+        if (well && runs_.of(number) == 0) {
+            ++found.lost;
+            found.notes.push_back("item " + std::to_string(number) + " of a map never ran");
+        }
     }
 
     void finish(running_task& task) {
@@ -329,6 +425,8 @@ private:
     std::string path_;
     run_counts runs_;
     std::vector<std::shared_ptr<std::atomic<int>>> told_;
+    std::future<tally> mapping_;
+    std::chrono::steady_clock::time_point mapping_since_;
     tally result_;
 };
 

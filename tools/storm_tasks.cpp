@@ -82,6 +82,19 @@ std::uint64_t hangs(const std::string& counts, std::uint64_t task) {
     while (true) ::pause();
 }
 
+std::string item(const std::string& counts, std::uint64_t task) {
+    if (task % 7 == 0) (void)throws(counts, task);
+    note_run(counts, task);
+    return item_text(task);
+}
+
+std::string item_text(std::uint64_t task) {
+    constexpr std::size_t large = 12'000;
+    constexpr std::size_t small = 20;
+    return std::string(task % 3 == 0 ? large : small, static_cast<char>('a' + task % 26)) +
+           std::to_string(task);
+}
+
 }  // namespace storm_tasks
 
 }  // namespace bulkhead::tools

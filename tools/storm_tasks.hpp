@@ -33,6 +33,10 @@ std::uint64_t crashes(const std::string& counts, std::uint64_t task);
 /// Leaves a child behind, which must not live long.
 std::uint64_t forks(const std::string& counts, std::uint64_t task);
 std::uint64_t hangs(const std::string& counts, std::uint64_t task);
+/// Of a map: every seventh throws as throws() does, the others give item_text(). Some are so large that not
+/// all of a chunk fit into one answer of its worker.
+std::string item(const std::string& counts, std::uint64_t task);
+std::string item_text(std::uint64_t task);
 
 }  // namespace storm_tasks
 
