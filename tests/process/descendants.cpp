@@ -231,6 +231,29 @@ BOOST_AUTO_TEST_CASE(a_killed_keeper_is_replaced) {
     await_all_dead(file("born"));
 }
 
+BOOST_AUTO_TEST_CASE(a_keeper_that_was_killed_is_missed_when_a_process_or_an_idle_pool_ends) {
+    const auto kill_keeper = [] {
+        const auto keeper = await_keeper(::getpid());
+        ::kill(keeper[0], SIGKILL);
+        await_dead(keeper[0]);
+    };
+    {
+        bulkhead::process child(beget_and_hang, file("one"));
+        await(file("one"));
+        kill_keeper();
+        child.kill();
+        child.join();
+    }
+    await_all_dead(file("one"));
+    {
+        process_pool pool(1);
+        pool.submit(beget, file("two")).get();
+        kill_keeper();
+        pool.shutdown();
+    }
+    await_all_dead(file("two"));
+}
+
 BOOST_AUTO_TEST_CASE(the_keeper_of_a_killed_keepers_parent_knows_them_too) {
     program parent(*this, "doomed_parent", {"begetting", file("born")});
     await(file("born"));

@@ -94,13 +94,21 @@ void keeper::place::leave() noexcept {
     if (!keeper_) return;
     const std::shared_ptr<keeper> kept = std::move(keeper_);
     if (kept->in_a_fork()) return;
-    const std::lock_guard lock(kept->mutex_);
-    if (watched_) {
-        kept->table_->places[index_].fetch_or(keeper_table::left);
-        ring(kept->bell_.get());
-        signal(kept->process_.pidfd, SIGCONT);  // if somebody has stopped it
+    {
+        const std::lock_guard lock(kept->mutex_);
+        if (watched_) {
+            kept->table_->places[index_].fetch_or(keeper_table::left);
+            ring(kept->bell_.get());
+            signal(kept->process_.pidfd, SIGCONT);  // if somebody has stopped it
+        }
+        kept->given_back_.push_back(index_);  // has room: new_place() saw to it
     }
-    kept->given_back_.push_back(index_);  // has room: new_place() saw to it
+    if (!watched_) return;
+    try {
+        kept->see_that_it_lives();  // it may have been killed long ago, and nobody has looked since
+    } catch (const std::exception&) {
+        // No descriptors or memory for one: the next start, or ~keeper(), tries again.
+    }
 }
 
 // ---- keeper
@@ -157,10 +165,26 @@ void keeper::start() {
 keeper::~keeper() {
     if (in_a_fork() || !process_.pidfd) return;  // nothing here is a fork's to end
     table_->ending.store(1);
+    end();
+    if (!has_remains()) return;
+    try {
+        start();  // it was killed before it had done its last work
+    } catch (const std::exception&) {
+        return;
+    }
+    end();
+}
+
+void keeper::end() noexcept {
     ring(bell_.get());
     signal(process_.pidfd, SIGCONT);
     if (!ends_within(process_.pidfd, end_within_ms)) signal(process_.pidfd, SIGKILL);
     reap(process_.pidfd);
+}
+
+bool keeper::has_remains() const noexcept {
+    return std::any_of(table_->places.begin(), table_->places.begin() + never_used_,
+                       [](const auto& at) { return at.load() != 0; });
 }
 
 bool keeper::in_a_fork() const noexcept { return fork_count() != forks_; }

@@ -73,6 +73,9 @@ public:
 private:
     keeper();
     void start();
+    void end() noexcept;
+    /// Of compartments that have been left.
+    [[nodiscard]] bool has_remains() const noexcept;
     [[nodiscard]] bool in_a_fork() const noexcept;
 
     std::mutex start_mutex_;  // while a keeper is started; before mutex_

@@ -70,6 +70,11 @@ struct child_setup {
             ::prctl(PR_SET_PDEATHSIG, SIGCONT);
         }
 
+        // A Ctrl-Z for the parent's group, from just before this process left it, would stop it for ever: ignoring
+        // such a signal takes it away.
+        struct sigaction ignored {};
+        ignored.sa_handler = SIG_IGN;
+        for (const int stop : {SIGTSTP, SIGTTIN, SIGTTOU}) ::sigaction(stop, &ignored, nullptr);
         struct sigaction standard {};
         standard.sa_handler = SIG_DFL;
         for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &standard, nullptr);
@@ -98,7 +103,7 @@ struct vfork_launcher : process_v2::posix::default_launcher {
                           const Setup& setup) {
         int ends[2];
         // By the time vfork() returns, what the child has to say is there; and a fork that another thread made in
-        // between keeps `tells` open for as long as it lives.
+        // between keeps `tells` open for as long as it lives. (TSan makes a fork of it: an exec that fails shows as an exit there.)
         if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return errno;
         const unique_fd told = above_stdio(unique_fd(ends[0]));
         unique_fd tells = above_stdio(unique_fd(ends[1]));
