@@ -1,3 +1,4 @@
+#include "ring/robust_mutex.hpp"
 #include "support/forked.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -8,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -20,6 +22,8 @@ namespace {
 using namespace std::chrono_literals;
 using bulkhead::guarded;
 using bulkhead::lock_state;
+using bulkhead::ring::acquired;
+using bulkhead::ring::robust_mutex;
 using test::forked;
 
 /// Holds the lock and waits to be killed.
@@ -286,6 +290,33 @@ BOOST_AUTO_TEST_CASE(a_guarded_value_has_a_name_until_it_is_removed) {
         test::ended(forked([&] { guarded<int>::open(name).with_lock([](int& v) { ++v; }); })) == 0);
     BOOST_TEST(value.get() == 6);
     BOOST_TEST(guarded<int>::remove(name));
+}
+
+BOOST_AUTO_TEST_CASE(an_heir_that_is_stopped_before_it_has_signed_is_waited_for) {
+    struct place {
+        alignas(robust_mutex) unsigned char lock[sizeof(robust_mutex)];
+        std::atomic<bool> is_locked;
+    };
+    const test::shared<place> at;
+    robust_mutex::construct(at->lock);
+    auto& lock = *reinterpret_cast<robust_mutex*>(at->lock);
+    const pid_t dead = forked([] {});
+    BOOST_TEST(test::ended(dead) == 0);
+    // What the C library notes of the owner, until an heir has said that all is well.
+    for (const int noted : {static_cast<int>(dead), std::numeric_limits<int>::max()}) {
+        at->is_locked = false;
+        const pid_t heir = forked([&] {
+            (void)lock.lock(bulkhead::detail::wait_for_ever, "the lock");
+            reinterpret_cast<pthread_mutex_t*>(at->lock)->__data.__owner = noted;
+            at->is_locked = true;
+            ::raise(SIGSTOP);
+        });
+        test::until([&] { return at->is_locked.load(); });
+        BOOST_TEST((lock.lock(std::chrono::steady_clock::now() + 1s, "the lock") == acquired::no));
+        BOOST_TEST(test::killed(heir) == 128 + SIGKILL);
+        BOOST_TEST((lock.lock(bulkhead::detail::wait_for_ever, "the lock") == acquired::inherited));
+        lock.unlock("the lock");
+    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

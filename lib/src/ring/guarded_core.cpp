@@ -85,6 +85,7 @@ const void* guarded_core::locked::value() const noexcept {
 
 void guarded_core::locked::commit(const void* value) noexcept {
     const state& to = *core_.state_;
+    if (!to.layout().lock.is_mine()) return;  // a fork within with_lock(): the lock is its parent's
     const std::uint32_t now = to.layout().index.load(std::memory_order_relaxed);
     std::memcpy(to.slot(now + 1), value, to.value_bytes);
     to.layout().index.store(now + 1, std::memory_order_release);

@@ -503,7 +503,8 @@ void byte_ring::wake_readers() noexcept { layout_.data.wake(layout_.data.registe
 
 void byte_ring::task_done() {
     auto& done = layout_.readers.done;
-    std::uint64_t before = done.load(std::memory_order_relaxed);
+    // Acquire, here and below: what was put is read after what was done, as in join_tasks().
+    std::uint64_t before = done.load(std::memory_order_acquire);
     do {
         const std::uint64_t put = put_count();
         if (before > put) fail_damaged("more is done than was put");
@@ -513,7 +514,7 @@ void byte_ring::task_done() {
         }
         // Release: who joins sees what the task did.
     } while (!done.compare_exchange_weak(before, before + 1, std::memory_order_acq_rel,
-                                         std::memory_order_relaxed));
+                                         std::memory_order_acquire));
     std::atomic_thread_fence(std::memory_order_seq_cst);  // see wait_channel
     if (before + 1 != put_count()) return;
     pending_wake joiners;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <ctime>
 #include <exception>
@@ -115,12 +116,15 @@ bool robust_mutex::owner_is_plausible() const {
     const auto owner = static_cast<pid_t>(seen & FUTEX_TID_MASK);
     // The C library writes the owner down a second time, just behind the lock's word. The kernel
     // marks the lock as a dying thread's before its id is free, so an id that is free is nobody's.
-    // It is 0 between the two notes, where the owner may have been stopped or have no CPU; it cannot sleep
+    // Between the two notes it is 0 or, where the owner inherits, the dead one's id and then INT_MAX (glibc's
+    // PTHREAD_MUTEX_INCONSISTENT). There the owner may have been stopped or have no CPU; it cannot sleep
     // there for another reason, as a thread may whose id is garbage.
     const pid_t noted = __atomic_load_n(&mutex_.__data.__owner, __ATOMIC_RELAXED);
     const auto is_between_notes = [&] {
         const auto stat = os::stat_of(owner);
-        return noted == 0 &&
+        const bool noted_none = noted == 0 || noted == INT_MAX ||
+                                (noted > 0 && ::kill(noted, 0) != 0 && errno == ESRCH);
+        return noted_none &&
                (!stat || std::string_view("RDTt").find(stat->state) != std::string_view::npos);
     };
     const bool is_whole = owner != 0 && (noted == owner || is_between_notes());

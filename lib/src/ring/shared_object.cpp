@@ -323,8 +323,12 @@ std::shared_ptr<shared_object> shared_object::decode(decoder& in, object_type ty
             return kept(std::move(known));
         }
         if (!name.empty()) {
-            auto named = open_if_there(name, type);
-            if (named != nullptr && named->id_ == id) return kept(std::move(named));
+            try {
+                auto named = open_if_there(name, type);
+                if (named != nullptr && named->id_ == id) return kept(std::move(named));
+            } catch (const bulkhead::error&) {
+                // Another has the name by now; the sender still has this one.
+            }
         }
         const std::string description =
             name.empty() ? anonymous(type.kind) : object_name(type.kind, name).description();
