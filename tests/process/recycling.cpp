@@ -26,6 +26,14 @@ void initialise_by_throwing(const fs::path& log) {
     append_line(log, "start");
     throw std::runtime_error("no model file");
 }
+/// Derives from nothing.
+struct no_model {
+    int code;
+};
+void initialise_by_throwing_an_own_type(const fs::path& log) {
+    append_line(log, "start");
+    throw no_model{3};
+}
 void initialise_by_crashing(const fs::path& log) {
     append_line(log, "start");
     ::raise(SIGSEGV);
@@ -63,6 +71,8 @@ void check_broken_by(const scene& at, F initializer, const std::string& cause,
 }
 
 }  // namespace
+
+BULKHEAD_EXCEPTION(no_model);
 
 BOOST_FIXTURE_TEST_SUITE(recycling, scene)
 
@@ -171,6 +181,7 @@ BOOST_AUTO_TEST_CASE(each_new_worker_runs_the_initializer_before_its_tasks) {
 
 BOOST_AUTO_TEST_CASE(an_initializer_that_throws_crashes_or_hangs_breaks_the_pool_with_the_cause) {
     check_broken_by(*this, initialise_by_throwing, "no model file");
+    check_broken_by(*this, initialise_by_throwing_an_own_type, "no_model");
     check_broken_by(*this, initialise_by_crashing, "SIGSEGV");
     check_broken_by(*this, initialise_by_hanging, "longer than its time limit", 100ms);
 }

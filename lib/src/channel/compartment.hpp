@@ -86,6 +86,8 @@ public:
     [[nodiscard]] progress at(std::uint64_t ticket) const noexcept;
     /// Whether the worker has seen that this ticket, the last one, was taken back.
     [[nodiscard]] bool has_passed(std::uint64_t ticket) const noexcept;
+    /// Whether a ticket that was taken back says so, or that the worker has seen it: all that it can honestly say.
+    [[nodiscard]] bool is_still_withdrawn(std::uint64_t ticket) const noexcept;
     /// The step that `at` calls begun.
     [[nodiscard]] task_phase phase_of(std::uint64_t ticket) const noexcept;
     /// CLOCK_MONOTONIC when the worker began the task (or item) it is at, or so it says.
@@ -187,8 +189,6 @@ private:
         const result_envelope& envelope, detail::arriving_maker make_arriving) const;
     /// False when the worker's socket is full.
     [[nodiscard]] bool send_segment(const payload& arguments, task_envelope& envelope);
-    /// Of a ticket that the books call withdrawn.
-    [[nodiscard]] bool is_still_withdrawn(std::uint64_t ticket) const noexcept;
     [[nodiscard]] std::byte* task_arena() const noexcept;
     [[nodiscard]] std::byte* result_arena() const noexcept;
     void wake_worker() noexcept;

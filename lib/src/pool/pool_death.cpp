@@ -39,12 +39,15 @@ void pool_core::on_death(worker_index worker) {
     seat& at = *seats_[worker];
     // What it had posted, then what it had published without the message getting through.
     std::vector<remote_task*> resolved;
-    while (true) {
+    // More than there are slots comes from a child of a task only, which has escaped and goes on for ever.
+    for (std::size_t results = 0; results < channel::slots_max;) {
         std::vector<collected> batch;
         drain(worker, batch, channel::slots_max);
         if (batch.empty() && !at.coming) break;
+        results += batch.size();
         accept(batch, resolved);
     }
+    at.coming.reset();
     const partial_references references = references_of_partial(worker);
     std::vector<pool_event> events;
     const auto streams = std::exchange(at.streams, nullptr);
@@ -67,7 +70,8 @@ void pool_core::on_death(worker_index worker) {
     const bool idle = all_wait_at(worker);
     const bool served = at.has_served || at.box->attached() || !idle;
     const bool came_up = served && !initialising;
-    const bool expected = at.hung_up || scheduler_.step(worker) == fsm::worker_step::condemned;
+    const bool condemned = scheduler_.step(worker) == fsm::worker_step::condemned;
+    const bool expected = at.hung_up || (condemned && !at.lied);
     if (initialising && !expected) {
         start_failure_ = !at.init_failure.empty()
                              ? at.init_failure
@@ -153,7 +157,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
     const auto how = at.box->at(ticket);
     note_progress(task);
     unpost(task);
-    if (how == channel::progress::waiting && task.doomed == doom::none) {
+    if (how == channel::progress::waiting && task.doomed == doom::none && !task.cancel_asked) {
         scheduler_.returned(task);  // it had not begun
         return;
     }

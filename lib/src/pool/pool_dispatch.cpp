@@ -195,7 +195,8 @@ bool pool_core::condemn(remote_task& task, doom why) {
         denounce(worker);
         return false;
     }
-    const bool yes = has_begun(task);
+    // What says that it waits has refused to be taken back: a lie, and a kill is the answer to that too.
+    const bool yes = seats_[worker]->box->at(task.ticket) != channel::progress::published;
     // The first cause counts: one that dies of a crash is late for that.
     const bool crashed = why == doom::timeout && seats_[worker]->box->has_crashed();
     if (yes && !crashed) task.doomed = why;

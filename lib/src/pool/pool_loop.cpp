@@ -85,6 +85,10 @@ void pool_core::watch(worker_index worker) {
                        : limit - running_for(worker, now);
             if (left.count() <= 0) {
                 if (condemn(task, task.stop_asked ? doom::cancelled : doom::timeout)) return;
+                if (task.step == fsm::task_step::waiting && task.cancel_asked) {
+                    drop_and_tell(task, held);  // its worker lied
+                    return;
+                }
                 // It ended this very moment: look again at what is next. condemn() changed the ledger.
                 dispatch();
                 next = left = std::chrono::milliseconds(1);
@@ -118,6 +122,7 @@ void pool_core::audit() {
             denounce(i);
         } else if (step == fsm::worker_step::retiring) {
             // It gets no more, and has given back what it had not begun.
+            if (scheduler_.ledger(i).empty()) part_with(i);
         } else if (seats_[i]->box->worn()) {
             retire(i);
         } else {
@@ -145,6 +150,8 @@ void pool_core::look_for_stall(worker_index worker) {
         if (at.box->has_passed(at.stalled_ticket)) {
             at.stalled_ticket = 0;
             scheduler_.suspend(worker, false);
+        } else if (!at.box->is_still_withdrawn(at.stalled_ticket)) {
+            denounce(worker);
         } else if (!at.box->attached() &&
                    std::chrono::steady_clock::now() - at.started_at > start_time_max) {
             at.process.signal_group(SIGKILL);  // hangs before it serves: a start that failed

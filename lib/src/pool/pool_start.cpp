@@ -175,6 +175,10 @@ void pool_core::initialised(collected& result) {
         throw_remote(result.bytes.bytes(), at.process.pid(), "");
     } catch (const std::exception& thrown) {
         why += thrown.what();
+    } catch (const remote_info& thrown) {  // of the program's own type, which derives from nothing
+        why += thrown.type_name() + ": " + thrown.message();
+    } catch (...) {  // by a codec<T> of the program's, here
+        why += "what it threw does not decode";
     }
     fail_initializer(at, why);
 }
