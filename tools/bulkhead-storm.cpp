@@ -272,20 +272,20 @@ private:
         const std::uint64_t first = std::exchange(result_.tasks, result_.tasks + count);
         const bulkhead::map_options options{.chunk_size = random_() % 40};
         const bool ordered = random_() % 2 == 0;
+        mapped_at_ = std::chrono::steady_clock::now();
         mapping_ = std::async(std::launch::async, [this, &pool, first, count, options, ordered] {
             return ordered ? map_in_order(pool, options, first, count)
                            : map_as_it_comes(pool, options, first, count);
         });
-        mapping_since_ = std::chrono::steady_clock::now();
     }
 
     void await_map(std::chrono::seconds patience) {
         if (!mapping_.valid()) return;
         if (mapping_.wait_for(patience) == std::future_status::ready) {
             result_.add(mapping_.get());
-        } else if (std::chrono::steady_clock::now() - mapping_since_ > hang_after) {
+        } else if (std::chrono::steady_clock::now() - mapped_at_.load() > hang_after) {
             ++result_.hangs;
-            note("a map has not ended");
+            note("a map stands still");
         }
     }
 
@@ -295,7 +295,7 @@ private:
     }
 
     tally map_in_order(process_pool& pool, const bulkhead::map_options& options,
-                       std::uint64_t first, std::uint64_t count) const {
+                       std::uint64_t first, std::uint64_t count) {
         tally found;
         const auto [paths, numbers] = mapped(first, count);
         auto all = pool.map(options, storm_tasks::item, paths, numbers);
@@ -308,7 +308,7 @@ private:
     }
 
     tally map_as_it_comes(process_pool& pool, const bulkhead::map_options& options,
-                          std::uint64_t first, std::uint64_t count) const {
+                          std::uint64_t first, std::uint64_t count) {
         tally found;
         const auto [paths, numbers] = mapped(first, count);
         std::vector<int> told(count);
@@ -324,9 +324,10 @@ private:
     }
 
     template <class Text>
-    void check_item(tally& found, std::uint64_t number, Text text) const {
+    void check_item(tally& found, std::uint64_t number, Text text) {
         bool well = true;
         bool possible = true;
+        mapped_at_ = std::chrono::steady_clock::now();
         try {
             possible = text() == storm_tasks::item_text(number) && number % 7 != 0;
         } catch (const bulkhead::worker_crashed&) {
@@ -426,7 +427,7 @@ private:
     run_counts runs_;
     std::vector<std::shared_ptr<std::atomic<int>>> told_;
     std::future<tally> mapping_;
-    std::chrono::steady_clock::time_point mapping_since_;
+    std::atomic<std::chrono::steady_clock::time_point> mapped_at_{};  // its last item
     tally result_;
 };
 
