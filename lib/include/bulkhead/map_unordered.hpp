@@ -141,8 +141,9 @@ private:
                 in_flight_.erase(at);
             } else {  // what a crash left of it has been sent again
                 auto rest = in_flight_.extract(at);
-                rest.key() = first + ready_.size();
-                watch(rest.key(), in_flight_.insert(std::move(rest)).position->second);
+                const std::size_t next = first + ready_.size();
+                rest.key() = next;
+                watch(next, in_flight_.insert(std::move(rest)).position->second);
             }
         }
     }

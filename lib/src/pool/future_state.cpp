@@ -28,9 +28,9 @@ Node* sealed() noexcept {
 
 class failed_state final : public future_state {
 public:
-    // NOLINTNEXTLINE(bugprone-throw-keyword-missing): it is kept, not thrown
     explicit failed_state(std::exception_ptr error,
                           std::function<void(const std::exception_ptr&)> report)
+        // NOLINTNEXTLINE(bugprone-throw-keyword-missing): it is kept, not thrown
         : error_(std::move(error)), report_(std::move(report)) {
         finish();
     }
