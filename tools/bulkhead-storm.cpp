@@ -175,7 +175,7 @@ private:
         while (std::chrono::steady_clock::now() < end && result_.hangs == 0 &&
                result_.tasks + 1 < storm_tasks_max) {
             under_way.push_back(start(pool));
-            if (result_.tasks % 64 == 0) go_on_mapping(pool, 0s);
+            if (result_.tasks % 64 == 0) go_on_mapping(pool);
             // Sometimes the newest first: results are read in any order.
             while (under_way.size() > unread_max && result_.hangs == 0) {
                 if (random_() % 16 == 0) {
@@ -195,7 +195,7 @@ private:
             finish(under_way.front());
             under_way.pop_front();
         }
-        if (result_.hangs == 0) await_map(hang_after);
+        while (mapping_.valid() && result_.hangs == 0) await_map(1s);
         torment.end();
         result_.kills = torment.kills;
         result_.stops = torment.stops;
@@ -264,8 +264,8 @@ private:
     }
 
     /// One map after another, in a thread of its own beside the tasks.
-    void go_on_mapping(process_pool& pool, std::chrono::seconds patience) {
-        await_map(patience);
+    void go_on_mapping(process_pool& pool) {
+        await_map(0s);
         if (mapping_.valid()) return;
         const std::uint64_t count = 1 + random_() % mapped_max;
         if (result_.tasks + count + 1 >= storm_tasks_max) return;
