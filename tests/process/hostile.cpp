@@ -76,20 +76,21 @@ __attribute__((no_sanitize("thread"))) int scribble(std::uint64_t seed, int word
     return words;
 }
 
-__attribute__((no_sanitize("thread"))) void overwrite_all_and_hang() {
+__attribute__((no_sanitize("thread"))) void overwrite_all(std::uint64_t word) {
     std::byte* memory = own_compartment();
     for (std::size_t at = 0; at != control_bytes; at += 8) {
-        *reinterpret_cast<volatile std::uint64_t*>(memory + at) = ~std::uint64_t{0};
+        *reinterpret_cast<volatile std::uint64_t*>(memory + at) = word;
     }
+}
+
+void overwrite_all_and_hang() {
+    overwrite_all(~std::uint64_t{0});
     while (true) ::pause();
 }
 
-__attribute__((no_sanitize("thread"))) void wipe_all_and_crash() {
+void wipe_all_and_crash() {
     report_nothing_of_this_process();
-    std::byte* memory = own_compartment();
-    for (std::size_t at = 0; at != control_bytes; at += 8) {
-        *reinterpret_cast<volatile std::uint64_t*>(memory + at) = 0;
-    }
+    overwrite_all(0);
     ::raise(SIGSEGV);
 }
 
