@@ -22,9 +22,8 @@ public:
     explicit constexpr wait_status(bool ready) noexcept : ready_(ready) {}
 
     [[nodiscard]] constexpr bool ready() const noexcept { return ready_; }
-    constexpr operator bool() const noexcept {
-        return ready_;
-    }  // NOLINT(google-explicit-constructor)
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    constexpr operator bool() const noexcept { return ready_; }
 
     /// To std::future_status, without its header.
     template <class Status>

@@ -39,6 +39,10 @@ void adopt_fds(const msghdr& message, std::vector<unique_fd>& to) {
     for (std::size_t i = 0; i != count; ++i) to.emplace_back(fd_at(i));
 }
 
+/// Whether to receive again. A peer that ends with messages unread leaves ECONNRESET, which the next
+/// call reports and clears, whatever that peer had sent before (net/unix/af_unix.c, unix_release_sock).
+bool is_passing(int cause) noexcept { return cause == EINTR || cause == ECONNRESET; }
+
 }  // namespace
 
 std::pair<unique_fd, unique_fd> make_lifeline() {
@@ -81,7 +85,7 @@ std::optional<std::uint64_t> next_tag(int socket) noexcept {
     while (true) {
         const auto bytes = ::recv(socket, &tag, sizeof tag, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
         if (bytes >= 0) return bytes == sizeof tag ? tag : strange_tag;
-        if (errno != EINTR) return std::nullopt;
+        if (!is_passing(errno)) return std::nullopt;
     }
 }
 
@@ -96,7 +100,7 @@ std::optional<received_fds> receive_fds(int socket) {
         message.msg_control = control;
         message.msg_controllen = sizeof control;
         const auto bytes = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (bytes < 0 && errno == EINTR) continue;
+        if (bytes < 0 && is_passing(errno)) continue;
         if (bytes < 0) return std::nullopt;
         const bool was_there = bytes != 0 || message.msg_controllen != 0;
         if (!was_there) return std::nullopt;  // an end of file, or as good as one

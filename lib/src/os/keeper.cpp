@@ -46,6 +46,8 @@ void reap(const unique_fd& pidfd) noexcept {
     }
 }
 
+std::mutex current_mutex;  // keeper::current()'s
+
 }  // namespace
 
 const std::string& outer_compartments() {
@@ -103,25 +105,35 @@ void keeper::place::leave() noexcept {
         }
         kept->given_back_.push_back(index_);  // has room: new_place() saw to it
     }
-    if (!watched_) return;
-    try {
-        kept->see_that_it_lives();  // it may have been killed long ago, and nobody has looked since
-    } catch (const std::exception&) {
-        // No descriptors or memory for one: the next start, or ~keeper(), tries again.
-    }
 }
 
 // ---- keeper
 
+std::weak_ptr<keeper>& keeper::current() {
+    static auto& one = *new std::weak_ptr<keeper>;  // outlives a pool that lives until exit()
+    return one;
+}
+
 std::shared_ptr<keeper> keeper::of_this_process() {
-    static std::mutex guard;
-    static std::weak_ptr<keeper> current;
-    const std::lock_guard lock(guard);
-    auto kept = current.lock();
+    const std::lock_guard lock(current_mutex);
+    auto kept = current().lock();
     if (kept && !kept->in_a_fork()) return kept;
     kept.reset(new keeper);
-    current = kept;
+    current() = kept;
     return kept;
+}
+
+void keeper::revive() noexcept {
+    try {
+        std::shared_ptr<keeper> kept;
+        {
+            const std::lock_guard lock(current_mutex);
+            kept = current().lock();
+        }
+        if (kept && !kept->in_a_fork()) kept->see_that_it_lives();
+    } catch (const std::exception&) {
+        // No descriptors or memory for one: the next start, or ~keeper(), tries again.
+    }
 }
 
 keeper::keeper() : forks_(fork_count()) {
@@ -163,23 +175,25 @@ void keeper::start() {
 }
 
 keeper::~keeper() {
-    if (in_a_fork() || !process_.pidfd) return;  // nothing here is a fork's to end
+    if (in_a_fork()) return;  // nothing here is a fork's to end
     table_->ending.store(1);
-    end();
-    if (!has_remains()) return;
+    const bool was_late = process_.pidfd && !end();
+    if (was_late || !has_remains()) return;
     try {
         start();  // it was killed before it had done its last work
     } catch (const std::exception&) {
         return;
     }
-    end();
+    (void)end();
 }
 
-void keeper::end() noexcept {
+bool keeper::end() noexcept {
     ring(bell_.get());
     signal(process_.pidfd, SIGCONT);
-    if (!ends_within(process_.pidfd, end_within_ms)) signal(process_.pidfd, SIGKILL);
+    const bool in_time = ends_within(process_.pidfd, end_within_ms);
+    if (!in_time) signal(process_.pidfd, SIGKILL);
     reap(process_.pidfd);
+    return in_time;
 }
 
 bool keeper::has_remains() const noexcept {

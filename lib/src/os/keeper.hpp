@@ -38,8 +38,8 @@ public:
         /// From now on the group (or keeper_table::no_group) dies with this process.
         void watch(pid_t group) noexcept;
         /// The group has been killed and its leader not reaped: the keeper looks for descendants that
-        /// had left the group, and kills them. At once for the caller, but for the last one of this process: then the keeper ends,
-        /// which takes a look through /proc.
+        /// had left the group, and kills them. At once for the caller, but for the last one of this
+        /// process: then the keeper ends, which takes a look through /proc. revive() after it.
         void leave() noexcept;
 
     private:
@@ -55,6 +55,11 @@ public:
 
     /// The keeper of this process, perhaps not started yet. Throws pool_broken with the cause.
     [[nodiscard]] static std::shared_ptr<keeper> of_this_process();
+
+    /// Starts this process's keeper again if it has been killed, which nobody may have noticed since: for
+    /// what a compartment leaves. Not under a lock that others wait for: it takes an exec then. Does
+    /// nothing when it has none, or cannot: its end, and the next start, try again.
+    static void revive() noexcept;
 
     /// Waits until it has ended whatever it still had to.
     ~keeper();
@@ -73,7 +78,9 @@ public:
 private:
     keeper();
     void start();
-    void end() noexcept;
+    /// False when it had to be killed.
+    bool end() noexcept;
+    [[nodiscard]] static std::weak_ptr<keeper>& current();
     /// Of compartments that have been left.
     [[nodiscard]] bool has_remains() const noexcept;
     [[nodiscard]] bool in_a_fork() const noexcept;

@@ -50,8 +50,8 @@ public:
         return group_ != nullptr && group_->oom_kills() != 0;
     }
     /// Waits for the child, kills what is left of its process group, and reaps it. Once. Descendants
-    /// that have left the group are the keeper's. The status is unknown() when the program reaps its
-    /// children itself or ignores SIGCHLD.
+    /// that have left the group are the keeper's; keeper::revive() after it, without locks. The status
+    /// is unknown() when the program reaps its children itself or ignores SIGCHLD.
     process_status reap() noexcept;
     [[nodiscard]] bool reaped() const noexcept { return reaped_; }
 

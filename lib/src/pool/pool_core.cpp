@@ -154,7 +154,7 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
     try {
         task->set_arguments(arguments);
     } catch (const error&) {  // no memory for a segment
-        return refused_task(options, std::current_exception());
+        return refused_by(*this, options, std::current_exception());
     }
 
     lock held(mutex_);
@@ -176,13 +176,6 @@ state_ptr pool_core::submit(const submission& what, const task_options& options,
     scheduler_.submitted(*task);
     dispatch();
     return future;
-}
-
-state_ptr pool_core::refused_task(const task_options& options, std::exception_ptr error) const {
-    return make_failed_state(std::move(error), [core = weak_from_this(), name = options.name](
-                                                   const std::exception_ptr& thrown) {
-        if (const auto alive = core.lock()) alive->report_callback_failure(thrown, name);
-    });
 }
 
 std::uint64_t pool_core::now_or_so() const noexcept {
@@ -418,7 +411,7 @@ state_ptr submit_encoded(pool_core& core, const submission& what, const task_opt
 
 state_ptr refused_task(const pool_core& core, const task_options& options,
                        std::exception_ptr error) {
-    return core.refused_task(options, std::move(error));
+    return refused_by(core, options, std::move(error));
 }
 
 encoder_memory* argument_memory(pool_core& core) noexcept { return core.argument_memory(); }

@@ -53,9 +53,6 @@ public:
     [[nodiscard]] encoder_memory* argument_memory() const noexcept {
         return in_a_fork() ? nullptr : segments_.get();
     }
-    /// See pool_access.hpp.
-    [[nodiscard]] state_ptr refused_task(const task_options& options,
-                                         std::exception_ptr error) const;
     [[nodiscard]] bool is_running(const remote_task& task) const;
     bool cancel(remote_task& task);
     /// cancel() without the wait. Whether the task is cancelled, or its worker being killed for it.

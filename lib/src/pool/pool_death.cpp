@@ -81,7 +81,7 @@ void pool_core::on_death(worker_index worker) {
     const bool killed = status.signal() == SIGKILL && at.init_failure.empty();
     at.init_ticket = 0;
     at.init_failure.clear();
-    const bool by_kernel = status.signal() == SIGKILL && !expected && take_oom_kill();
+    const bool by_kernel = status.signal() == SIGKILL && !expected && !at.lied && take_oom_kill();
     const crash_details details = explain({.status = status,
                                            .account = std::move(account),
                                            .memory_max_bytes = options_.worker_memory_max_bytes,
@@ -125,6 +125,7 @@ void pool_core::on_death(worker_index worker) {
     decide_retries(resolved);
     resolve_all(resolved);
     if (box->is_watched()) box->wake_caller();
+    os::keeper::revive();
     dismiss_keeper();
 }
 

@@ -140,6 +140,7 @@ void pool_core::on_spare_death(std::uint64_t id) {
         std::erase_if(spares_, [&](const auto& one) { return one->id == id; });
         done = ending_ || broken_ || spares_dismissed_;
     }
+    os::keeper::revive();
     if (done) {
         dismiss_keeper();
     } else if (expected) {

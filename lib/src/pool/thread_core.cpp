@@ -373,13 +373,6 @@ void thread_core::mark_cancelled(local_state& task) {
     task.step_.store(local_state::step::done);
 }
 
-state_ptr thread_core::refused_task(const task_options& options, std::exception_ptr error) const {
-    return make_failed_state(std::move(error), [core = weak_from_this(), name = options.name](
-                                                   const std::exception_ptr& thrown) {
-        if (const auto alive = core.lock()) alive->report_callback_failure(thrown, name);
-    });
-}
-
 bool thread_core::cancel(local_state& state) {
     check_process();
     std::vector<state_ptr> freed_later;
@@ -532,7 +525,7 @@ state_ptr submit_local(thread_core& core, const task_options& options, when_full
 
 state_ptr refused_task(const thread_core& core, const task_options& options,
                        std::exception_ptr error) {
-    return core.refused_task(options, std::move(error));
+    return refused_by(core, options, std::move(error));
 }
 
 void watch_idle(thread_core& core, std::shared_ptr<idle_watch> watch) {

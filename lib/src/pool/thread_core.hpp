@@ -30,9 +30,6 @@ public:
     explicit thread_core(thread_pool_options options);
 
     state_ptr submit(const task_options& options, when_full full, task_maker make);
-    /// See local_state.hpp.
-    [[nodiscard]] state_ptr refused_task(const task_options& options,
-                                         std::exception_ptr error) const;
     bool cancel(local_state& state);
     void abandon(local_state& state);
     void report_callback_failure(const std::exception_ptr& error,

@@ -26,6 +26,7 @@ struct process::impl {
         if (child.reaped() || os::fork_count() != forks) return true;  // a fork has no say in it
         if (!child.wait_ended(deadline)) return false;
         status = child.reap();
+        os::keeper::revive();
         kept.clear();
         return true;
     }
