@@ -4,14 +4,17 @@
 #include <bulkhead/bulkhead.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <random>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 
 namespace bulkhead::tools {
 namespace {
@@ -74,6 +77,38 @@ double queued_task_ns(double run_s, std::uint64_t depth) {
     }
     line.drain();
     return seconds * 1e9 / static_cast<double>(tasks);
+}
+
+/// In nanoseconds: what the memory of a queued task costs by itself, in one thread. As many blocks as there
+/// are tasks are allocated and written, then each is read, changed and freed.
+double task_memory_ns(double run_s, std::uint64_t depth) {
+    constexpr std::size_t block_bytes =
+        272;  // with malloc's word and a future, the 296 of queued-bytes
+    constexpr std::size_t line_bytes = 64;
+    std::vector<std::pair<std::unique_ptr<unsigned char[]>, void*>> blocks;
+    blocks.reserve(depth);
+    std::uint64_t sum = 0;
+    const auto round = [&] {
+        for (std::uint64_t i = 0; i != depth; ++i) {
+            auto block = std::make_unique_for_overwrite<unsigned char[]>(block_bytes);
+            std::memset(block.get(), static_cast<int>(i % 200 + 1), block_bytes);
+            blocks.emplace_back(std::move(block), nullptr);
+        }
+        for (auto& [block, unused] : blocks) {
+            for (std::size_t at = 0; at < block_bytes; at += line_bytes) sum += ++block[at];
+            block.reset();
+        }
+        blocks.clear();
+    };
+    round();
+    std::uint64_t rounds = 0;
+    const stopwatch clock;
+    while (clock.seconds() < run_s) {
+        round();
+        ++rounds;
+    }
+    expect(sum != 0);
+    return clock.seconds() * 1e9 / static_cast<double>(rounds * depth);
 }
 
 std::uint64_t resident_bytes() {
@@ -301,11 +336,23 @@ std::vector<figure> scale_figures() {
         figures.push_back(of_library(std::move(name), std::move(title), std::move(unit),
                                      better::less, std::move(measure)));
     };
-    add("queued-1000", "a task, 1,000 of them queued before the first starts, 1 worker", "ns",
-        [](double run_s) { return queued_task_ns(run_s, few); });
-    add("queued-1000000",
+    const auto add_queued = [&](std::string name, std::string title, auto depth) {
+        figures.push_back(
+            {.name = std::move(name),
+             .title = std::move(title),
+             .unit = "ns",
+             .more_is_better = false,
+             .contenders = {
+                 {"bulkhead", [=](double run_s) { return queued_task_ns(run_s, depth(run_s)); }},
+                 {"its memory alone, written, changed, freed",
+                  [=](double run_s) { return task_memory_ns(run_s, depth(run_s)); }}}});
+    };
+    add_queued("queued-1000", "a task, 1,000 of them queued before the first starts, 1 worker",
+               [](double) { return few; });
+    add_queued(
+        "queued-1000000",
         "a task, 1,000,000 (--quick: 100,000) of them queued before the first starts, 1 worker",
-        "ns", [](double run_s) { return queued_task_ns(run_s, run_s < 0.1 ? many / 10 : many); });
+        [](double run_s) { return run_s < 0.1 ? many / 10 : many; });
     add("queued-bytes", "memory of a queued task and its future, of 1,000,000 (--quick: 100,000)",
         "bytes", queued_task_bytes);
     add("idle-switches",
