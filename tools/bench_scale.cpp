@@ -336,10 +336,10 @@ std::vector<figure> scale_figures() {
         figures.push_back(of_library(std::move(name), std::move(title), std::move(unit),
                                      better::less, std::move(measure)));
     };
-    const auto add_queued = [&](std::string name, std::string title, auto depth) {
+    const auto add_queued = [&](const char* name, const char* title, auto depth) {
         figures.push_back(
-            {.name = std::move(name),
-             .title = std::move(title),
+            {.name = name,
+             .title = title,
              .unit = "ns",
              .more_is_better = false,
              .contenders = {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 namespace {
@@ -21,6 +22,15 @@ void await_all_dead(const fs::path& born) {
 
 void beget_and_crash(const fs::path& born) {
     beget(born);
+    std::raise(SIGSEGV);
+}
+
+void beget_plainly_and_crash(const fs::path& born) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        while (true) ::pause();
+    }
+    announce(born, std::to_string(pid));
     std::raise(SIGSEGV);
 }
 
@@ -215,6 +225,19 @@ BOOST_AUTO_TEST_CASE(they_die_with_a_killed_parent_in_pools_inside_tasks) {
     ::kill(pids_of(pool).at(0), SIGKILL);
     (void)error_of<bulkhead::worker_crashed>(std::move(f));
     await_all_dead(file("born"));
+}
+
+BOOST_AUTO_TEST_CASE(a_program_that_orphans_come_to_reaps_those_of_its_workers) {
+    // As the first process of a container.
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    {
+        process_pool pool(1);
+        auto f = pool.submit(beget_plainly_and_crash, file("born"));
+        const pid_t orphan = await_pid(file("born"));
+        (void)error_of<bulkhead::worker_crashed>(std::move(f));
+        until([&] { return process_state(std::to_string(orphan)) == '\0'; });
+    }
+    ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_killed_keeper_is_replaced) {

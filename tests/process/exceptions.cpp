@@ -4,6 +4,7 @@
 #include <any>
 #include <future>
 #include <ios>
+#include <ranges>
 #include <regex>
 #include <stdexcept>
 #include <system_error>
@@ -46,6 +47,8 @@ struct bad_pixel {
     std::string color;
 };
 
+struct unspeakable {};
+
 template <class E>
 [[noreturn]] void throw_it(const std::string& text) {
     throw E(text);
@@ -76,6 +79,12 @@ void check_standard(process_pool& pool, const std::string& type_name) {
 
 }  // namespace
 
+template <>
+struct bulkhead::codec<unspeakable> {
+    static void encode(encoder&, const unspeakable&) { throw std::domain_error("no words for it"); }
+    static unspeakable decode(decoder&) { return unspeakable{}; }
+};
+BULKHEAD_EXCEPTION(unspeakable);
 BULKHEAD_EXCEPTION(bad_line);
 BULKHEAD_EXCEPTION(bad_pixel);
 
@@ -267,6 +276,31 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(registered_types_arrive_as_themselves, Pool, execu
         inner.submit(throw_it<bad_line>, "deep").get();
     };
     BOOST_CHECK_THROW(pool.submit(nested).get(), bad_line);
+}
+
+BOOST_AUTO_TEST_CASE(
+    one_that_does_not_encode_arrives_as_what_its_encoding_threw_and_costs_nothing_else) {
+    process_pool pool(1);
+    BOOST_CHECK_THROW(pool.submit([] { throw unspeakable(); }).get(), std::domain_error);
+    const auto some_throw = [](int item) -> std::string {
+        if (item == 3) throw unspeakable();
+        return std::to_string(item);
+    };
+    for (const std::size_t chunk_size : {1U, 10U}) {
+        auto items = pool.map(bulkhead::map_options{.chunk_size = chunk_size}, some_throw,
+                              std::views::iota(0, 10));
+        int number = 0;
+        for (auto it = items.begin(); it != items.end(); ++it, ++number) {
+            try {
+                BOOST_TEST(*it == std::to_string(number));
+            } catch (const std::domain_error& e) {
+                BOOST_TEST(number == 3);
+                BOOST_TEST(e.what() == std::string("no words for it"));
+            }
+        }
+        BOOST_TEST(number == 10);
+    }
+    BOOST_TEST(pool.stats().restarts == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(the_librarys_own_errors_are_caught_as_such) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <deque>
 #include <ranges>
 
@@ -16,6 +17,28 @@ using bulkhead::task_cancelled;
 using bulkhead::task_options;
 using bulkhead::thread_pool;
 using bulkhead::worker_state;
+
+volatile std::sig_atomic_t told_to_end = 0;
+
+void end_at_sigterm(const fs::path& started) {
+    (void)std::signal(SIGTERM, [](int) { told_to_end = 1; });
+    announce(started);
+    until([] { return told_to_end != 0; });
+}
+
+std::vector<int> ignored_or_blocked_signals() {
+    std::vector<int> found;
+    sigset_t blocked;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+    for (int signal = 1; signal < SIGRTMIN; ++signal) {
+        struct sigaction present {};
+        if (::sigaction(signal, nullptr, &present) != 0) continue;  // glibc's own
+        if (present.sa_handler == SIG_IGN || ::sigismember(&blocked, signal) == 1) {
+            found.push_back(signal);
+        }
+    }
+    return found;
+}
 
 /// Of two workers that had short tasks so far.
 void check_one_takes_over_from_the_other(const scene& at, process_pool& pool) {
@@ -163,6 +186,40 @@ BOOST_AUTO_TEST_CASE(terminate_kills_what_runs_and_cancels_what_waits) {
     BOOST_CHECK_THROW((void)pool.submit(square, 1), pool_closed);
     BOOST_TEST(pool.stats().cancelled == 103U);
     pool.terminate();
+}
+
+BOOST_AUTO_TEST_CASE(terminate_lets_a_task_that_ends_in_its_grace_have_no_successor) {
+    process_pool pool({.workers = 1, .kill_grace = 10s});
+    // Behind quick tasks others are handed out ahead, and behind one that has not begun for long.
+    for (int i = 0; i != 100; ++i) BOOST_TEST(pool.submit(square, i).get() == i * i);
+    const pid_t worker = pids_of(pool).at(0);
+    ::kill(worker, SIGSTOP);
+    auto running = pool.submit(end_at_sigterm, file("on"));
+    std::vector<future<void>> queued;
+    for (int i = 0; i != 10; ++i) {
+        queued.push_back(pool.submit(
+            [](const fs::path& log) {
+                append_line(log, "ran");
+                ::usleep(1000);
+            },
+            file("log")));
+    }
+    ::kill(worker, SIGCONT);
+    await(file("on"));
+    pool.terminate();
+    (void)error_of<task_cancelled>(std::move(running));
+    for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
+    BOOST_TEST(lines_of(file("log")).size() == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_ignores_the_signals_by_which_a_terminal_would_stop_it_and_no_others) {
+    const auto before = std::signal(SIGUSR2, SIG_IGN);
+    {
+        process_pool pool(1);
+        BOOST_TEST(
+            (pool.submit(ignored_or_blocked_signals).get() == std::vector<int>{SIGTTIN, SIGTTOU}));
+    }
+    (void)std::signal(SIGUSR2, before);
 }
 
 BOOST_AUTO_TEST_CASE(terminate_while_workers_start_and_idle) {

@@ -217,6 +217,23 @@ BOOST_AUTO_TEST_CASE(a_worker_that_leaks_is_replaced_before_its_tasks_fail) {
     BOOST_TEST(pool.stats().crashed == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(a_worker_that_leaks_in_a_map_of_large_results_is_replaced_too) {
+    if (sanitized) return;  // a sanitizer's own memory counts too
+    process_pool pool({.workers = 1, .worker_memory_max_bytes = 64 << 20});
+    int number = 0;
+    for (const auto& result : pool.map(
+             [](int item) {
+                 auto* leaked = new std::vector<char>(std::size_t{2} << 20, 'x');
+                 return std::vector<char>(300'000, static_cast<char>(leaked->front() + item % 2));
+             },
+             std::views::iota(0, 100))) {
+        BOOST_TEST(result.at(299'999) == 'x' + number++ % 2);
+    }
+    BOOST_TEST(number == 100);
+    BOOST_TEST(pool.stats().crashed == 0U);
+    BOOST_TEST(pool.stats().restarts >= 3U);
+}
+
 BOOST_AUTO_TEST_CASE(a_worker_resized_away_and_back_while_it_initialises_costs_no_task) {
     const auto go = file("go");
     process_pool pool(

@@ -68,6 +68,10 @@ worker_port::woken worker_port::sleep(std::optional<std::chrono::milliseconds> l
     }
     control_->worker_asleep.store(0, std::memory_order_relaxed);
     if (ready == 0) return woken::by_time;
+    if (ready < 0) {  // RLIMIT_NOFILE is below the two that are watched
+        (void)std::fputs("bulkhead: a task has left its worker process no descriptors\n", stderr);
+        std::abort();
+    }
     rung_ = (watched[0].revents & POLLIN) != 0;
     if (((watched[0].revents | watched[1].revents) & POLLNVAL) != 0) {
         // Another file may get these numbers next.

@@ -71,13 +71,17 @@ struct child_setup {
         }
 
         // A Ctrl-Z for the parent's group, from just before this process left it, would stop it for ever: ignoring
-        // such a signal takes it away.
-        struct sigaction ignored {};
-        ignored.sa_handler = SIG_IGN;
-        for (const int stop : {SIGTSTP, SIGTTIN, SIGTTOU}) ::sigaction(stop, &ignored, nullptr);
+        // such a signal takes it away. So would the terminal, whose foreground this process is never in: a task that reads
+        // from it gets EIO.
         struct sigaction standard {};
         standard.sa_handler = SIG_DFL;
-        for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &standard, nullptr);
+        struct sigaction ignored {};
+        ignored.sa_handler = SIG_IGN;
+        ::sigaction(SIGTSTP, &ignored, nullptr);
+        for (int signal = 1; signal < NSIG; ++signal) {
+            const bool of_terminal = signal == SIGTTIN || signal == SIGTTOU;
+            ::sigaction(signal, of_terminal ? &ignored : &standard, nullptr);
+        }
         sigset_t none;
         ::sigemptyset(&none);
         ::pthread_sigmask(SIG_SETMASK, &none, nullptr);

@@ -10,6 +10,7 @@
 #include <boost/interprocess/mapped_region.hpp>
 #include <bulkhead/error.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -25,6 +26,7 @@ namespace {
 namespace bip = boost::interprocess;
 
 constexpr mode_t owner_only = S_IRUSR | S_IWUSR;
+constexpr off_t fallocate_piece = off_t{1} << 20;
 
 /// What mapped_region wants to be constructed from.
 struct mappable {
@@ -139,8 +141,13 @@ shared_segment shared_segment::create_unpublished(std::size_t bytes, const std::
     }
     // The umask is not asked: nobody but the owner, and the owner always.
     if (::fchmod(fd.get(), owner_only) != 0) fail("create", what, errno);
-    int error = EINTR;
-    while (error == EINTR) error = ::posix_fallocate(fd.get(), 0, size);
+    // In pieces: kernels before 6.11 undo all of a call that any signal comes in between.
+    int error = 0;
+    for (off_t at = 0; at < size && error == 0; at += fallocate_piece) {
+        do {
+            error = ::posix_fallocate(fd.get(), at, std::min(fallocate_piece, size - at));
+        } while (error == EINTR);
+    }
     if (error == ENOSPC) fail_full(bytes, what);
     if (error != 0) fail("create", what, error);
     mark_use(fd.get());

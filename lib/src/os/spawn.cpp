@@ -109,6 +109,24 @@ void child::signal_group(int signal) const noexcept {
     }
 }
 
+namespace {
+
+constexpr int orphan_looks_max =
+    50;  // who is not dead by then stays a zombie: the pool's lock is held
+constexpr unsigned orphan_look_us = 200;
+
+/// Of the group of a leader that has been reaped, all killed. Orphans come to this process where it is the
+/// first of its PID namespace (a container's), or a subreaper; else it has no such children.
+void reap_orphans(pid_t group) noexcept {
+    for (int looks = 0; looks != orphan_looks_max; ++looks) {
+        siginfo_t info{};
+        if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0) return;
+        if (info.si_pid == 0) ::usleep(orphan_look_us);  // it is still dying
+    }
+}
+
+}  // namespace
+
 process_status child::reap() noexcept {
     (void)wait_ended(std::nullopt);
     if (!still_ours()) {
@@ -126,7 +144,8 @@ process_status child::reap() noexcept {
            errno == EINTR) {
     }
     reaped_ = true;
-    group_.reset();  // behind the zombie, which counts as in it
+    reap_orphans(pid_);
+    group_.reset();  // behind the zombies, which count as in it
     if (result != 0) return process_status::unknown();
     if (info.si_code == CLD_EXITED) return process_status::from_exit(info.si_status);
     return process_status::from_signal(info.si_status, info.si_code == CLD_DUMPED);

@@ -300,9 +300,9 @@ void pool_core::terminate() {
     std::vector<remote_task*> resolved;
     lock held(mutex_);
     ending_ = true;  // no new workers
-    cancel_waiting(resolved);
     for (worker_index i = 0; i != seats_.size(); ++i) {
         if (!seats_[i]->box) continue;
+        take_back(i, fsm::window_max);  // a task that lives on in its grace has no successor
         for (auto* node = scheduler_.ledger(i).front(); node != nullptr; node = node->next) {
             auto& task = static_cast<remote_task&>(*node);
             if (task.doomed == doom::none) task.doomed = doom::cancelled;
@@ -310,6 +310,7 @@ void pool_core::terminate() {
         scheduler_.condemn(i);
         kill_worker(i);
     }
+    cancel_waiting(resolved);
     wake_waiters(held);
     resolve_all(resolved);
     finish();
@@ -355,6 +356,7 @@ void pool_core::end_once() {
     boost::asio::post(io_, [this] {
         const lock held(mutex_);
         ending_ = true;
+        leaving_ = true;
         part_with_idle_workers();
     });
     if (loop_.joinable()) loop_.join();

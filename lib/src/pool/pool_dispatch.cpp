@@ -6,6 +6,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <atomic>
 #include <csignal>
 
 namespace bulkhead::detail {
@@ -196,12 +197,18 @@ bool pool_core::condemn(remote_task& task, doom why) {
         return false;
     }
     // What says that it waits has refused to be taken back: a lie, and a kill is the answer to that too.
-    const bool yes = seats_[worker]->box->at(task.ticket) != channel::progress::published;
+    bool yes = seats_[worker]->box->at(task.ticket) != channel::progress::published;
+    if (yes && task.what.chunk) {
+        // An item that ends all the same is the chunk's last, or the next would be taken for the late one.
+        seats_[worker]->box->ask_to_abandon(task.ticket);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        const bool next_has_begun =
+            why == doom::timeout && running_for(worker, channel::monotonic_ns()) < task.timeout;
+        if (next_has_begun) yes = false;
+    }
     // The first cause counts: one that dies of a crash is late for that.
     const bool crashed = why == doom::timeout && seats_[worker]->box->has_crashed();
     if (yes && !crashed) task.doomed = why;
-    // An item that ends all the same is the chunk's last, or the next would be taken for the late one.
-    if (yes && task.what.chunk) seats_[worker]->box->ask_to_abandon(task.ticket);
     if (yes && scheduler_.step(worker) != fsm::worker_step::condemned) {
         scheduler_.condemn(worker);
         kill_worker(worker);

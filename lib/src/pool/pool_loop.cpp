@@ -39,7 +39,7 @@ void pool_core::run() {
             continue;
         }
         io_.poll();
-        if (ending_ && workers_gone()) return;
+        if (leaving_ && workers_gone()) return;
         for (const auto& at : seats_) {
             if (at->box && !at->box->is_watched()) at->box->parent_sleeps(true);
         }

@@ -187,14 +187,13 @@ public:
         } catch (...) {
             end_if_forked();
             kind = result_kind::exception;
-            out_.clear();
-            encode_current_exception(out_);
+            encode_failure(out_);
         }
         end_if_forked();
         if (watcher_) watcher_->done();
         end_output();
         if (sent_) return;
-        if (port_.memory_max_bytes() != 0 && has_grown(port_.memory_max_bytes())) port_.is_worn();
+        look_at_growth();
         if (kind == result_kind::items) {
             if (flat_.values != nullptr) {
                 finish_flat();
@@ -235,19 +234,26 @@ public:
 
     void item_failed() override {
         end_if_forked();
-        out_.clear();
-        encode_current_exception(out_);
+        encode_failure(out_);
         threw_ = true;
     }
 
     bool end_item() override {
         if (!out_.kept().empty()) hand_over_item();
-        const outcome_record record{threw_ ? 1U : 0U, out_.size()};
-        const std::size_t needed = sizeof record + padded(out_.size());
+        outcome_record record{threw_ ? 1U : 0U, out_.size()};
+        std::size_t needed = sizeof record + padded(out_.size());
         if (block_.size() < committed_bytes_ + needed) {
-            assemble(committed_items_ + 1, 0, block_.subspan(std::min(block_.size(), header_bytes)),
-                     committed_bytes_ - header_bytes, record);
-            return false;
+            try {
+                assemble(committed_items_ + 1, 0,
+                         block_.subspan(std::min(block_.size(), header_bytes)),
+                         committed_bytes_ - header_bytes, record);
+                return false;
+            } catch (...) {
+                item_failed();  // no memory to put it together: it is the item that fails, and no other
+                record = {1U, out_.size()};
+                needed = sizeof record + padded(out_.size());
+                if (block_.size() < committed_bytes_ + needed) throw;
+            }
         }
         std::byte* at = block_.data() + committed_bytes_;
         std::memcpy(at, &record, sizeof record);
@@ -309,7 +315,24 @@ private:
         if (forks_.load(std::memory_order_relaxed) != own_forks_) leave_fork();
     }
 
-    /// Gives a chunk whose block is full: what is in the block and this last item are all there is for now.
+    /// The exception being handled; when that does not encode, the one that its encoding threw.
+    static void encode_failure(task_encoder& to) {
+        to.clear();
+        try {
+            encode_current_exception(to);
+        } catch (...) {
+            to.clear();
+            encode_current_exception(to);
+        }
+    }
+
+    /// Before the result is given: the parent sends no more tasks then.
+    void look_at_growth() {
+        if (port_.memory_max_bytes() != 0 && has_grown(port_.memory_max_bytes())) port_.is_worn();
+    }
+
+    /// Gives a chunk whose block is full: what is in the block and this last item are all there is for now. Throws
+    /// without having given anything.
     template <class Record>
     void assemble(std::uint64_t items, std::uint64_t errors_at, std::span<const std::byte> content,
                   std::size_t bytes, const Record& last) {
@@ -324,6 +347,7 @@ private:
         static constexpr std::byte padding[8]{};
         assembled_.write_bytes(padding, padding_bytes);
         end_output();
+        look_at_growth();
         give(result_kind::items, assembled_);
         port_.drop_chunk();
         sent_ = true;
@@ -375,8 +399,7 @@ private:
         } catch (...) {
             // No memory for a large result, or what it refers to cannot be sent: a small one says so.
             port_.refer_to({});
-            result.clear();
-            encode_current_exception(result);
+            encode_failure(result);
             port_.finish(result_kind::exception, result.bytes(), nullptr);
         }
     }

@@ -9,6 +9,7 @@
 #include "process/start.hpp"
 
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -54,9 +55,12 @@ void init(int argc, char** argv) {
     ::prctl(PR_SET_NAME, name.c_str() + (slash == std::string::npos ? 0 : slash + 1));
     const auto fds = os::parse_fd_list(argv[2]);
     if (fds.empty() || argc < 4) end_with(os::not_for_users);
+    const pid_t parent = ::getppid();
     const auto signal = os::await_start(argv[3]);
     if (signal == os::start_signal::not_ours) end_with(os::not_for_users);
     if (signal == os::start_signal::parent_died) ::_exit(1);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // again: an exec that gives rights takes it away
+    if (::getppid() != parent) ::_exit(1);
     try {
         if (worker) detail::serve(fds);
         detail::run_function(fds);
