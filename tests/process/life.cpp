@@ -212,6 +212,24 @@ BOOST_AUTO_TEST_CASE(terminate_lets_a_task_that_ends_in_its_grace_have_no_succes
     BOOST_TEST(lines_of(file("log")).size() == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(terminate_lets_an_item_that_ends_in_its_grace_have_no_successor) {
+    process_pool pool({.workers = 1, .kill_grace = 10s});
+    auto items = pool.map(
+        bulkhead::map_options{.chunk_size = 10},
+        [](int item, const fs::path& started, const fs::path& log) {
+            if (item == 0) end_at_sigterm(started);
+            append_line(log, std::to_string(item));
+            return std::to_string(item);
+        },
+        std::views::iota(0, 10), std::vector<fs::path>(10, file("on")),
+        std::vector<fs::path>(10, file("log")));
+    auto it = items.begin();
+    await(file("on"));
+    pool.terminate();
+    BOOST_CHECK_THROW((void)*it, std::exception);
+    BOOST_TEST(lines_of(file("log")).size() == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(a_worker_ignores_the_signals_by_which_a_terminal_would_stop_it_and_no_others) {
     const auto before = std::signal(SIGUSR2, SIG_IGN);
     {

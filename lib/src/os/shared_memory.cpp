@@ -34,6 +34,19 @@ struct mappable {
     [[nodiscard]] bip::mapping_handle_t get_mapping_handle() const { return {fd, false}; }
 };
 
+/// A call that a signal comes in between is undone as a whole by kernels before 6.11, again and again. Only then: of one that
+/// can never be fulfilled the kernel says so at once, without an attempt.
+int allocate_in_pieces(int fd, off_t size) noexcept {
+    for (off_t at = 0; at < size; at += fallocate_piece) {
+        int error = EINTR;
+        while (error == EINTR) {
+            error = ::posix_fallocate(fd, at, std::min(fallocate_piece, size - at));
+        }
+        if (error != 0) return error;
+    }
+    return 0;
+}
+
 [[noreturn]] void fail(const std::string& action, const std::string& what, int error,
                        const std::string& advice = "") {
     throw bulkhead::error("bulkhead: cannot " + action + " " + what + ": " + errno_text(error) +
@@ -141,13 +154,9 @@ shared_segment shared_segment::create_unpublished(std::size_t bytes, const std::
     }
     // The umask is not asked: nobody but the owner, and the owner always.
     if (::fchmod(fd.get(), owner_only) != 0) fail("create", what, errno);
-    // In pieces: kernels before 6.11 undo all of a call that any signal comes in between.
-    int error = 0;
-    for (off_t at = 0; at < size && error == 0; at += fallocate_piece) {
-        do {
-            error = ::posix_fallocate(fd.get(), at, std::min(fallocate_piece, size - at));
-        } while (error == EINTR);
-    }
+    int error = ::posix_fallocate(fd.get(), 0, size);
+    if (error == EINTR) error = allocate_in_pieces(fd.get(), size);
+    if (error == ENOSPC) fd.reset();  // or it would be told as full with what this one holds
     if (error == ENOSPC) fail_full(bytes, what);
     if (error != 0) fail("create", what, error);
     mark_use(fd.get());

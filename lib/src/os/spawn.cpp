@@ -118,10 +118,12 @@ constexpr unsigned orphan_look_us = 200;
 /// Of the group of a leader that has been reaped, all killed. Orphans come to this process where it is the
 /// first of its PID namespace (a container's), or a subreaper; else it has no such children.
 void reap_orphans(pid_t group) noexcept {
-    for (int looks = 0; looks != orphan_looks_max; ++looks) {
+    for (int looks = 0; looks != orphan_looks_max;) {
         siginfo_t info{};
         if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0) return;
-        if (info.si_pid == 0) ::usleep(orphan_look_us);  // it is still dying
+        if (info.si_pid != 0) continue;
+        ++looks;
+        ::usleep(orphan_look_us);  // it is still dying
     }
 }
 

@@ -306,6 +306,7 @@ void pool_core::terminate() {
         for (auto* node = scheduler_.ledger(i).front(); node != nullptr; node = node->next) {
             auto& task = static_cast<remote_task&>(*node);
             if (task.doomed == doom::none) task.doomed = doom::cancelled;
+            if (task.what.chunk) seats_[i]->box->ask_to_abandon(task.ticket);  // nor has an item
         }
         scheduler_.condemn(i);
         kill_worker(i);
