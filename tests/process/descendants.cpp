@@ -235,7 +235,7 @@ BOOST_AUTO_TEST_CASE(a_program_that_orphans_come_to_reaps_those_of_its_workers) 
         auto f = pool.submit(beget_plainly_and_crash, file("born"));
         const pid_t orphan = await_pid(file("born"));
         (void)error_of<bulkhead::worker_crashed>(std::move(f));
-        until([&] { return process_state(std::to_string(orphan)) == '\0'; });
+        until([&] { return is_gone(orphan); });
     }
     ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }

@@ -156,8 +156,10 @@ shared_segment shared_segment::create_unpublished(std::size_t bytes, const std::
     if (::fchmod(fd.get(), owner_only) != 0) fail("create", what, errno);
     int error = ::posix_fallocate(fd.get(), 0, size);
     if (error == EINTR) error = allocate_in_pieces(fd.get(), size);
-    if (error == ENOSPC) fd.reset();  // or it would be told as full with what this one holds
-    if (error == ENOSPC) fail_full(bytes, what);
+    if (error == ENOSPC) {
+        fd.reset();  // or it would be told as full with what this one holds
+        fail_full(bytes, what);
+    }
     if (error != 0) fail("create", what, error);
     mark_use(fd.get());
     return {std::move(fd), bytes, what};

@@ -24,6 +24,22 @@ bool is_reaped_by_the_kernel() noexcept {
            ((present.sa_flags & SA_SIGINFO) == 0 && present.sa_handler == SIG_IGN);
 }
 
+// Who is not dead after all looks stays a zombie: the pool's lock is held.
+constexpr int orphan_looks_max = 50;
+constexpr unsigned orphan_look_us = 200;
+
+/// Of the group of a leader that has been reaped, all killed. Orphans come to this process where it is the
+/// first of its PID namespace (a container's), or a subreaper; else it has no such children.
+void reap_orphans(pid_t group) noexcept {
+    for (int looks = 0; looks != orphan_looks_max;) {
+        siginfo_t info{};
+        if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0) return;
+        if (info.si_pid != 0) continue;
+        ++looks;
+        ::usleep(orphan_look_us);  // it is still dying
+    }
+}
+
 }  // namespace
 
 child spawn(const spawn_request& request) {
@@ -108,26 +124,6 @@ void child::signal_group(int signal) const noexcept {
         ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
     }
 }
-
-namespace {
-
-constexpr int orphan_looks_max =
-    50;  // who is not dead by then stays a zombie: the pool's lock is held
-constexpr unsigned orphan_look_us = 200;
-
-/// Of the group of a leader that has been reaped, all killed. Orphans come to this process where it is the
-/// first of its PID namespace (a container's), or a subreaper; else it has no such children.
-void reap_orphans(pid_t group) noexcept {
-    for (int looks = 0; looks != orphan_looks_max;) {
-        siginfo_t info{};
-        if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0) return;
-        if (info.si_pid != 0) continue;
-        ++looks;
-        ::usleep(orphan_look_us);  // it is still dying
-    }
-}
-
-}  // namespace
 
 process_status child::reap() noexcept {
     (void)wait_ended(std::nullopt);

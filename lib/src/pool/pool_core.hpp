@@ -387,7 +387,7 @@ private:
     std::size_t resolving_ = 0;         // ended for the scheduler, not yet told to their futures
     std::size_t submitters_waiting_ = 0;
     bool closed_ = false;
-    std::atomic<bool> ending_{false};  // the loop looks at it without the lock
+    bool ending_ = false;
     bool leaving_ = false;  // the loop's: all is resolved and told, and nothing comes any more
     std::optional<std::string> broken_;
     std::string start_failure_;  // of the last worker that did not come up
