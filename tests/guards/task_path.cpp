@@ -29,7 +29,7 @@ public:
     explicit plain_context(channel::worker_port& port) : port_(port) {}
     void enter(task_phase phase) override { port_.enter(phase); }
     std::stop_token stop_token() override { std::abort(); }
-    void begin_item() override { std::abort(); }
+    bool begin_item() override { std::abort(); }
     void item_failed() override { std::abort(); }
     bool end_item() override { std::abort(); }
     [[noreturn]] void leave_fork() override { std::abort(); }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <ranges>
 
 namespace {
 
@@ -100,6 +101,27 @@ BOOST_AUTO_TEST_CASE(crash_limit_breaks_the_pool_and_fails_what_is_queued) {
     BOOST_TEST(broken == 7);
     BOOST_CHECK_THROW((void)pool.submit(square, 1), bulkhead::pool_broken);
     check_balance(pool.stats());
+}
+
+BOOST_AUTO_TEST_CASE(items_of_a_chunk_that_end_between_crashes_keep_the_pool_below_its_limit) {
+    process_pool pool({.workers = 1, .crash_limit = 3});
+    auto items = pool.map(
+        bulkhead::map_options{.chunk_size = 100},
+        [](int item) {
+            if (item % 20 == 10) ::raise(SIGKILL);
+            return item;
+        },
+        std::views::iota(0, 100));
+    int number = 0;
+    for (auto it = items.begin(); it != items.end(); ++it, ++number) {
+        try {
+            BOOST_TEST(*it == number);
+        } catch (const worker_crashed&) {
+            BOOST_TEST(number % 20 == 10);
+        }
+    }
+    BOOST_TEST(number == 100);
+    BOOST_TEST(pool.submit(square, 2).get() == 4);
 }
 
 BOOST_AUTO_TEST_CASE(what_a_stopped_worker_of_a_broken_pool_had_not_begun_fails_as_well) {

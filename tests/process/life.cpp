@@ -212,6 +212,14 @@ BOOST_AUTO_TEST_CASE(terminate_lets_a_task_that_ends_in_its_grace_have_no_succes
     BOOST_TEST(lines_of(file("log")).size() == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(a_task_that_heeds_sigterm_is_not_waited_for_until_the_grace_is_over) {
+    process_pool pool({.workers = 1, .kill_grace = 24h});
+    auto running = pool.submit(end_at_sigterm, file("on"));
+    await(file("on"));
+    BOOST_TEST(running.cancel());
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+}
+
 BOOST_AUTO_TEST_CASE(terminate_lets_an_item_that_ends_in_its_grace_have_no_successor) {
     process_pool pool({.workers = 1, .kill_grace = 10s});
     auto items = pool.map(

@@ -3,6 +3,9 @@
 #include "support/scene.hpp"
 
 #include <array>
+#include <atomic>
+#include <iterator>
+#include <memory>
 #include <numeric>
 #include <ranges>
 #include <stdexcept>
@@ -32,6 +35,22 @@ struct no_default {
 struct wide_point {
     double x, y;
     char tag[3];
+};
+
+/// Each number is sent once the result of the one before has been taken.
+struct sender {
+    int* sent;
+    const int* answered;
+    using difference_type = std::ptrdiff_t;
+    using value_type = int;
+    int operator*() const { return *sent; }
+    sender& operator++() {
+        BOOST_TEST(*answered == *sent + 1);
+        ++*sent;
+        return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return *sent == 10; }
 };
 
 std::string squared_text(int x) { return std::to_string(x * x); }
@@ -388,6 +407,50 @@ BOOST_AUTO_TEST_CASE(an_items_exception_tells_which_process_threw_it) {
             BOOST_TEST(where.message() == "unlucky");
         }
     }
+}
+
+BOOST_AUTO_TEST_CASE(threads_ignore_a_chunk_size) {
+    bulkhead::thread_pool pool(4);
+    std::atomic<int> at_once = 0;
+    for (const int square : pool.map(
+             map_options{.chunk_size = 100, .lookahead_max = 64},
+             [&](int x) {
+                 ++at_once;
+                 if (x < 4) until([&] { return at_once >= 4; });
+                 return x * x;
+             },
+             std::views::iota(0, 64))) {
+        BOOST_TEST(square >= 0);
+    }
+    BOOST_TEST(at_once == 64);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(an_input_stream_is_not_read_further_than_the_lookahead, Pool,
+                              executors) {
+    Pool pool(1);
+    int sent = 0;
+    int answered = 0;
+    const std::ranges::subrange dialogue(sender{&sent, &answered}, std::default_sentinel);
+    for (const int square :
+         pool.map(map_options{.chunk_size = 1, .lookahead_max = 1}, test::square, dialogue)) {
+        BOOST_TEST(square == answered * answered);
+        ++answered;
+    }
+    BOOST_TEST(answered == 10);
+}
+
+BOOST_AUTO_TEST_CASE(a_range_of_results_may_be_moved_once_it_has_begun) {
+    process_pool pool(2);
+    auto results = pool.map(map_options{.chunk_size = 1, .lookahead_max = 2}, square,
+                            std::array{1, 2, 3, 4, 5, 6, 7, 8});
+    (void)results.begin();
+    const auto moved = std::make_unique<decltype(results)>(std::move(results));
+    int number = 0;
+    for (const int square : *moved) {
+        ++number;
+        BOOST_TEST(square == number * number);
+    }
+    BOOST_TEST(number == 8);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

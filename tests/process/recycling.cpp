@@ -38,6 +38,12 @@ void initialise_by_crashing(const fs::path& log) {
     append_line(log, "start");
     ::raise(SIGSEGV);
 }
+void initialise_slowly_at_first(const fs::path& on, const fs::path& over) {
+    if (fs::exists(on)) return;
+    announce(on);
+    std::this_thread::sleep_for(3800ms);
+    announce(over);
+}
 void initialise_by_hanging(const fs::path& log) {
     append_line(log, "start");
     while (true) ::pause();
@@ -184,6 +190,19 @@ BOOST_AUTO_TEST_CASE(an_initializer_that_throws_crashes_or_hangs_breaks_the_pool
     check_broken_by(*this, initialise_by_throwing_an_own_type, "no_model");
     check_broken_by(*this, initialise_by_crashing, "SIGSEGV");
     check_broken_by(*this, initialise_by_hanging, "longer than its time limit", 100ms);
+}
+
+BOOST_AUTO_TEST_CASE(an_initializer_has_its_time_limit_and_not_nearly_twice_that) {
+    std::string told;
+    process_pool pool({.workers = 1,
+                       .task_timeout = 2s,
+                       .initializer = {initialise_slowly_at_first, file("on"), file("over")},
+                       .on_event = [&](const bulkhead::pool_event& e) {
+                           if (!e.message.empty()) told = e.message;
+                       }});
+    BOOST_TEST(pool.submit(square, 2).get() == 4);
+    BOOST_TEST(!fs::exists(file("over")));
+    BOOST_TEST(contains(told, "longer than its time limit"), told);
 }
 
 BOOST_AUTO_TEST_CASE(a_task_that_wants_more_memory_than_its_worker_may_have_fails_alone) {

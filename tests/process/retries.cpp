@@ -191,4 +191,20 @@ BOOST_AUTO_TEST_CASE(times_are_kept) {
     BOOST_TEST((s.queue_wait.percentile(0) < 120ms));
 }
 
+BOOST_AUTO_TEST_CASE(a_cancel_while_it_is_asked_whether_to_retry_is_heeded_by_threads) {
+    thread_pool pool(1);
+    const auto decide = [this](const std::exception_ptr&) {
+        announce(file("asked"));
+        await(file("cancelled"));
+        return true;
+    };
+    auto f =
+        pool.submit(task_options{.retries = 5, .retry_on = decide}, fail_at_first, file("log"), 9);
+    await(file("asked"));
+    (void)f.cancel();
+    announce(file("cancelled"));
+    BOOST_CHECK_THROW((void)f.get(), std::out_of_range);
+    BOOST_TEST(lines_of(file("log")).size() == 1U);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

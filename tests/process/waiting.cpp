@@ -2,6 +2,7 @@
 #include "support/scene.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <ranges>
 #include <span>
@@ -225,6 +226,27 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(many_futures_are_each_given_once, Pool, executors)
         seen[which] = true;
     }
     BOOST_TEST(std::count(seen.begin(), seen.end(), true) == 2000);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(an_error_that_a_callback_has_taken_is_still_the_first_error, Pool,
+                              executors) {
+    Pool pool(2);
+    std::vector<future<int>> all;
+    all.push_back(pool.submit(fail_when, file("fail")));
+    all.push_back(pool.submit(number_when, file("go"), 2));
+    std::atomic<bool> taken = false;
+    all[0].on_done([&](future<int> f) {
+        try {
+            (void)f.get();
+        } catch (const std::runtime_error&) {
+            taken = true;
+        }
+    });
+    announce(file("fail"));
+    until([&] { return taken.load(); });
+    wait(all, wait_for_first_error);
+    BOOST_TEST(!all[1].done());
+    announce(file("go"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

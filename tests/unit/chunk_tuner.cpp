@@ -21,10 +21,12 @@ BOOST_AUTO_TEST_CASE(a_given_chunk_size_is_kept) {
     BOOST_TEST(t.lookahead() == 7U * 5);
 }
 
-BOOST_AUTO_TEST_CASE(a_given_lookahead_bounds_the_batch) {
-    tuner t({.chunk_size = 50, .lookahead_max = 10}, 2);
-    BOOST_TEST(t.batch_size() == 10U);
-    BOOST_TEST(t.lookahead() == 10U);
+BOOST_AUTO_TEST_CASE(a_given_lookahead_bounds_the_batch_so_that_each_worker_can_have_two) {
+    tuner t({.chunk_size = 50, .lookahead_max = 20}, 2);
+    BOOST_TEST(t.batch_size() == 5U);
+    BOOST_TEST(t.lookahead() == 20U);
+    BOOST_TEST(tuner({.chunk_size = 50, .lookahead_max = 3}, 8).batch_size() == 1U);
+    BOOST_TEST(tuner({.chunk_size = 50, .lookahead_max = 200}, 2).batch_size() == 50U);
     tuner chosen({.lookahead_max = 10}, 2);
     for (int i = 0; i != 20; ++i) chosen.measured(1ns, 1);
     BOOST_TEST(chosen.batch_size() >= 1U);

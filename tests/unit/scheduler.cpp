@@ -636,6 +636,46 @@ BOOST_AUTO_TEST_CASE(a_worker_that_never_starts_is_tried_ever_later_although_oth
     BOOST_TEST(b.s.back_off(0) == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(a_worker_that_is_killed_at_each_start_is_tried_ever_later) {
+    bench b(1, {.start_kills_max = 4});
+    for (unsigned i = 1; i != 4; ++i) {
+        b.s.starting(0);
+        BOOST_TEST((b.s.died(0, false, false, true, false) == after_death::restart));
+        BOOST_TEST(b.s.back_off(0) == i);
+    }
+    b.s.starting(0);
+    BOOST_TEST((b.s.died(0, false, false, true, false) == after_death::give_up));
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_comes_up_ends_a_row_of_failed_starts_but_not_of_deaths) {
+    bench b(1, {.crash_limit = 2, .start_failures_max = 2});
+    for (int i = 0; i != 5; ++i) {
+        b.s.starting(0);
+        BOOST_TEST((b.s.died(0, false, false) == after_death::restart));
+        b.up(0);
+        b.s.has_come_up(0);
+        BOOST_TEST(b.s.back_off(0) == 0U);
+        b.s.retire(0);
+        BOOST_TEST((b.s.died(0, true, true) == after_death::restart));
+    }
+    b.up(0);
+    BOOST_TEST((b.s.died(0, true, false) == after_death::restart));
+    b.up(0);
+    b.s.has_come_up(0);
+    BOOST_TEST((b.s.died(0, true, false) == after_death::give_up));
+}
+
+BOOST_AUTO_TEST_CASE(a_finished_part_of_a_task_ends_a_row_of_deaths) {
+    bench b(1, {.crash_limit = 2});
+    for (int i = 0; i != 5; ++i) {
+        b.up(0);
+        b.s.progressed(0);
+        BOOST_TEST((b.s.died(0, true, false) == after_death::restart));
+    }
+    b.up(0);
+    BOOST_TEST((b.s.died(0, true, false) == after_death::give_up));
+}
+
 BOOST_AUTO_TEST_CASE(more_workers_make_room) {
     bench b(1);
     b.up(0);

@@ -79,7 +79,8 @@ template <class F>
 /// The handle of one task's result: of a process_pool or a thread_pool alike. Move-only. Each future
 /// becomes done exactly once, also when the worker, or the pool, dies; dropping it does not stop the
 /// task. Different futures may be used from different threads; one future by one thread at a time,
-/// except that cancel(), done(), running(), cancelled() and the waits may be called from any.
+/// except that cancel(), done(), running(), cancelled() and the waits may be called from any,
+/// but not beside get() or a move, which end this future: wait(), and get() once the others are done.
 template <class T>
 class future {
 public:
@@ -107,7 +108,10 @@ public:
     }
 
     /// Waits until done(). Expects a running executor: a pool whose program is stopped does not run.
-    void wait() const { state("wait").wait(std::nullopt); }
+    void wait() const {
+        const detail::state_ptr keep = state_;
+        state("wait").wait(std::nullopt);
+    }
 
     /// A wait that expires leaves the task as it is; the result can be had later.
     template <class Rep, class Period>
@@ -117,6 +121,7 @@ public:
 
     template <class Clock, class Duration>
     wait_status wait_until(const std::chrono::time_point<Clock, Duration>& time) const {
+        const detail::state_ptr keep = state_;
         auto& shared = state("wait_until");
         // Another clock may be set while we wait: measure again until it says so.
         while (true) {
@@ -199,7 +204,10 @@ public:
     /// from a callback it returns at once). In a thread pool a running task gets a stop request
     /// through its std::stop_token, if its function takes one, and goes on. True if the task is
     /// cancelled: get() then throws task_cancelled.
-    bool cancel() { return state("cancel").cancel(); }
+    bool cancel() {
+        const detail::state_ptr keep = state_;
+        return state("cancel").cancel();
+    }
 
     /// For the executors.
     explicit future(detail::state_ptr state) noexcept : state_(std::move(state)) {}

@@ -75,7 +75,7 @@ public:
         map_range* owner_ = nullptr;
     };
 
-    /// Once.
+    /// Once; and once more in a range that was moved meanwhile, to go on where it was.
     [[nodiscard]] iterator begin() {
         if (!feed_.started()) {
             feed_.start();

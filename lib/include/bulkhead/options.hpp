@@ -51,7 +51,7 @@ struct task_options {
 struct pool_event {
     enum class kind : std::uint8_t {
         worker_started,   ///< pid
-        worker_died,      ///< pid, status; also at an ordered end
+        worker_died,      ///< pid, status; message, if it had not come up; also at an ordered end
         task_crashed,     ///< pid, status, task_name
         callback_failed,  ///< a future's on_done callback threw; message
     };
@@ -90,8 +90,8 @@ struct process_pool_options {
     /// throws, crashes, or runs longer than task_timeout (or initializer_timeout_default, if that is
     /// 0), the start has failed; the pool breaks after start_failures_max of these in a row.
     worker_initializer initializer{};
-    /// Worker deaths in a row, with no task finished between, after which the pool stops restarting
-    /// and fails what is queued with pool_broken. 0: no limit for deaths inside tasks. Workers that
+    /// Worker deaths in a row, with no task nor item of a map finished between, after which the pool stops
+    /// restarting and fails what is queued with pool_broken. 0: no limit for deaths inside tasks. Workers that
     /// die or fail while they start break the pool after start_failures_max in a row in any case.
     std::size_t crash_limit = 0;
     /// Called in the parent, by the pool's own thread: be brief, do not wait for this pool's
@@ -147,8 +147,8 @@ struct shutdown_options {
 
 /// For map(); 0 means: chosen by measuring the tasks.
 struct map_options {
-    /// Items that travel in one message. A process_pool groups small tasks; a thread_pool need not,
-    /// and ignores it.
+    /// Items that travel in one message: at most half of a worker's share of lookahead_max. A process_pool
+    /// groups small tasks; a thread_pool need not, and ignores it.
     std::size_t chunk_size = 0;
     /// Items taken from the input but not yet consumed by the caller.
     std::size_t lookahead_max = 0;

@@ -40,8 +40,9 @@ public:
     virtual void enter(task_phase phase) = 0;
     [[nodiscard]] virtual std::stop_token stop_token() = 0;
 
-    /// For a task made of several items: one starts (its clock and phase begin anew).
-    virtual void begin_item() = 0;
+    /// For a task made of several items: one starts (its clock and phase begin anew); false when the task shall
+    /// stop here and give what it has.
+    [[nodiscard]] virtual bool begin_item() = 0;
     /// The current exception is the item's outcome, in place of what it has written so far.
     virtual void item_failed() = 0;
     /// Publishes what the item wrote; false when the task shall stop here and give what it has.
@@ -279,7 +280,7 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         context.enter(task_phase::run);
         for (std::size_t i = 0; i != block.items; ++i) {
             if (block.timed) {
-                context.begin_item();
+                if (!context.begin_item()) return;
                 context.enter(task_phase::run);
             }
             try {
@@ -311,7 +312,7 @@ struct task_call<TakesToken, F, parameter_list<P...>> {
         for (std::size_t i = 0; i != items; ++i) {
             const std::size_t bytes = in.read_count();
             decoder item({in.take(bytes), bytes});
-            context.begin_item();
+            if (!context.begin_item()) return;
             try {
                 run_one(function.get(), item, out, context);
             } catch (...) {

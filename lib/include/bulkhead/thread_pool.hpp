@@ -119,7 +119,8 @@ public:
     requires(sizeof...(Ranges) > 0)
     [[nodiscard]] auto map(const map_options& options, F&& f, Ranges&&... ranges) {
         return map_range<map_source<F, Ranges...>, std::views::all_t<Ranges>...>(
-            map_source<F, Ranges...>(core_, std::forward<F>(f)), options,
+            map_source<F, Ranges...>(core_, std::forward<F>(f)),
+            map_options{.lookahead_max = options.lookahead_max},
             std::views::all(std::forward<Ranges>(ranges))...);
     }
 
@@ -134,7 +135,8 @@ public:
     requires(sizeof...(Ranges) > 0)
     [[nodiscard]] auto map_unordered(const map_options& options, F&& f, Ranges&&... ranges) {
         return map_unordered_range<map_source<F, Ranges...>, std::views::all_t<Ranges>...>(
-            map_source<F, Ranges...>(core_, std::forward<F>(f)), options,
+            map_source<F, Ranges...>(core_, std::forward<F>(f)),
+            map_options{.lookahead_max = options.lookahead_max},
             std::views::all(std::forward<Ranges>(ranges))...);
     }
 

@@ -279,8 +279,8 @@ partial_items compartment::partial_items_of(std::uint64_t ticket) const {
     word &= ~detail::between_items;
     const auto bytes = detail::chunk_word_bytes(word);
     if (bytes < sizeof word || bytes > arena_bytes || offset > arena_bytes - bytes) return {};
-    partial_items part{payload({result_arena() + offset, static_cast<std::size_t>(bytes)}),
-                       between};
+    partial_items part{payload({result_arena() + offset, static_cast<std::size_t>(bytes)}), between,
+                       detail::chunk_word_items(word)};
     std::memcpy(part.items.writable().data(), &word, sizeof word);  // as the worker does at the end
     return part;
 }

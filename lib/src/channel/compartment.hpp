@@ -30,7 +30,8 @@ static_assert(piece_bytes >= detail::bulk_element_bytes_max);
 /// The finished items of the chunk that a worker is at, in front of them the word that counts them.
 struct partial_items {
     payload items;
-    bool between = false;  // no other had begun
+    bool between = false;        // no other had begun
+    std::uint64_t finished = 0;  // how many there are
 };
 
 enum class harvest : std::uint8_t { result, nothing, lied };

@@ -159,9 +159,17 @@ void scheduler::finished(task_node& task, std::uint64_t run_ns) {
     by.mean_run_ns = std::max<std::uint64_t>(
         1, by.mean_run_ns == 0 ? bounded : (3 * by.mean_run_ns + bounded) / 4);
     ++finished_;
-    deaths_in_row_ = start_failures_ = start_kills_ = idle_deaths_ = 0;
-    by.start_failures = 0;
+    progressed(task.worker);
     removed(task);
+}
+
+void scheduler::progressed(worker_index worker) {
+    deaths_in_row_ = idle_deaths_ = 0;
+    has_come_up(worker);
+}
+
+void scheduler::has_come_up(worker_index worker) {
+    start_failures_ = start_kills_ = workers_[worker].start_failures = 0;
 }
 
 void scheduler::removed(task_node& task) {
@@ -242,6 +250,7 @@ after_death scheduler::died(worker_index index, bool came_up, bool expected, boo
     move(workers_[index], worker_step::absent);
     if (expected) return after_death::restart;
     if (!came_up && killed) {
+        ++workers_[index].start_failures;
         return ++start_kills_ >= limits_.start_kills_max ? after_death::give_up
                                                          : after_death::restart;
     }
@@ -250,7 +259,7 @@ after_death scheduler::died(worker_index index, bool came_up, bool expected, boo
         return ++start_failures_ >= limits_.start_failures_max ? after_death::give_up
                                                                : after_death::restart;
     }
-    start_failures_ = start_kills_ = workers_[index].start_failures = 0;
+    has_come_up(index);
     ++deaths_in_row_;
     if (idle) ++idle_deaths_;
     const bool too_many = limits_.crash_limit != 0 && deaths_in_row_ >= limits_.crash_limit;

@@ -102,6 +102,10 @@ public:
     void returned(task_node& task);
     /// A worker gave the task's result after running it for `run_ns`.
     void finished(task_node& task, std::uint64_t run_ns);
+    /// A part of one, as of a chunk that a worker dies in: the deaths so far were not in a row.
+    void progressed(worker_index worker);
+    /// A worker has shown that it does, as by its initializer's success: failed starts so far were not in a row.
+    void has_come_up(worker_index worker);
     /// Removes a task from wherever it is.
     void removed(task_node& task);
     /// Its worker died while running it: true if it waits again for a retry.

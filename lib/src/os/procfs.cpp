@@ -15,6 +15,7 @@
 #include <string_view>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <vector>
 
 namespace bulkhead::os {
 namespace {
@@ -34,6 +35,18 @@ std::string cgroup_path(const std::string& controller) {
         if (found) return line.substr(path + 1);
     }
     return "/";
+}
+
+/// The directory of this process in such a hierarchy, and those above it.
+std::vector<std::string> cgroup_levels(const std::string& controller) {
+    const std::string root = "/sys/fs/cgroup" + (controller.empty() ? "" : "/" + controller);
+    std::vector<std::string> levels{root};
+    const std::string path = cgroup_path(controller);
+    for (auto end = path.find('/', 1); path.size() > 1; end = path.find('/', end + 1)) {
+        levels.push_back(root + path.substr(0, end));
+        if (end == std::string::npos) break;
+    }
+    return levels;
 }
 
 std::string cgroup_file(const std::string& controller, const std::string& name) {
@@ -151,24 +164,22 @@ unsigned usable_cpus() noexcept {
     if (::sched_getaffinity(0, sizeof set, &set) == 0) {
         cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
     }
+    const auto at_most = [&](double quota, double period) {
+        if (quota <= 0 || period <= 0) return;
+        cpus = std::clamp(static_cast<unsigned>(quota / period + 0.999), 1U, cpus);
+    };
     try {
-        // Each level may set a quota, "max 100000" or "150000 100000".
-        std::string path = cgroup_path("");
-        while (true) {
-            std::ifstream limits("/sys/fs/cgroup" + path + "/cpu.max");
-            std::string quota;
-            double period = 0;
-            if (limits >> quota >> period && quota != "max" && period > 0) {
-                double amount = 0;
-                const auto* end = quota.data() + quota.size();
-                if (std::from_chars(quota.data(), end, amount).ec == std::errc{}) {
-                    const auto whole = static_cast<unsigned>(amount / period + 0.999);
-                    cpus = std::clamp(whole, 1U, cpus);
-                }
-            }
-            const auto slash = path.rfind('/');
-            if (path.size() <= 1 || slash == std::string::npos) break;
-            path.resize(slash == 0 ? 1 : slash);
+        // Each level may set a quota: v2 "max 100000" or "150000 100000", v1 -1 or 150000.
+        double quota = 0;
+        double period = 0;
+        for (const auto& level : cgroup_levels("")) {
+            std::ifstream limits(level + "/cpu.max");
+            if (limits >> quota >> period) at_most(quota, period);
+        }
+        for (const auto& level : cgroup_levels("cpu")) {
+            std::ifstream quotas(level + "/cpu.cfs_quota_us");
+            std::ifstream periods(level + "/cpu.cfs_period_us");
+            if (quotas >> quota && periods >> period) at_most(quota, period);
         }
     } catch (...) {
         return cpus;

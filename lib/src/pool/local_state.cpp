@@ -45,7 +45,7 @@ void local_state::check_process() const {
 
 bool local_state::running() const { return step_.load() == step::running; }
 
-bool local_state::failed() const { return done() && !was_cancelled_.load() && error_ != nullptr; }
+bool local_state::failed() const { return done() && !was_cancelled_.load() && failed_; }
 
 bool local_state::cancelled() const { return done() && was_cancelled_.load(); }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace bulkhead::detail {
 namespace {
@@ -29,8 +30,13 @@ constexpr std::size_t growth_max = 8;
 chunk_tuner::chunk_tuner(const map_options& options, std::size_t workers)
     : options_(options), workers_(std::max<std::size_t>(workers, 1)) {
     batch_size_ = options.chunk_size != 0 ? options.chunk_size : 1;
-    if (options.lookahead_max != 0) batch_size_ = std::min(batch_size_, options.lookahead_max);
+    batch_size_ = std::min(batch_size_, share());
     set_lookahead();
+}
+
+std::size_t chunk_tuner::share() const noexcept {
+    if (options_.lookahead_max == 0) return std::numeric_limits<std::size_t>::max();
+    return std::max<std::size_t>(1, options_.lookahead_max / (batches_per_worker * workers_));
 }
 
 void chunk_tuner::set_lookahead() noexcept {
@@ -46,11 +52,7 @@ void chunk_tuner::measured(std::chrono::nanoseconds run_time, std::size_t items)
     std::size_t wanted = static_cast<std::size_t>(batch_time_target.count() / per_item);
     const std::size_t size_max = flat_ ? flat_batch_size_max : batch_size_max;
     wanted = std::clamp<std::size_t>(wanted, 1, std::min(size_max, growth_max * batch_size_));
-    if (options_.lookahead_max != 0) {
-        const std::size_t share = options_.lookahead_max / (batches_per_worker * workers_);
-        wanted = std::min(wanted, std::max<std::size_t>(share, 1));
-    }
-    batch_size_ = wanted;
+    batch_size_ = std::min(wanted, share());
     set_lookahead();
 }
 

@@ -315,6 +315,8 @@ private:
     void now_ready(worker_index worker);
     /// Posts the initializer. Under the lock.
     void initialise(worker_index worker);
+    [[nodiscard]] std::chrono::nanoseconds initializer_limit() const noexcept;
+    /// `last` is for a worker that does not get to it, or sets its clock again and again.
     void watch_initializer(worker_index worker, std::chrono::steady_clock::time_point last);
     void initialised(collected& result);
     void fail_initializer(seat& at, const std::string& why);
@@ -359,6 +361,7 @@ private:
     bool spares_armed_ = false;
     bool spares_dismissed_ = false;  // until a worker takes tasks again
     unsigned spare_failures_ = 0;    // in a row
+    std::chrono::steady_clock::time_point spares_not_before_{};
     std::uint64_t last_spare_id_ = 0;
     boost::asio::steady_timer audit_timer_{io_};
     bool audit_armed_ = false;

@@ -78,10 +78,11 @@ void pool_core::on_death(worker_index worker) {
                              : "bulkhead: a worker process " + status.to_string() +
                                    " while it ran the initializer";
     }
-    const bool killed = status.signal() == SIGKILL && at.init_failure.empty();
+    const bool by_kernel = status.signal() == SIGKILL && !expected && !at.lied && take_oom_kill();
+    const bool killed =
+        status.signal() == SIGKILL && at.init_failure.empty() && !by_kernel && !exceeded_group;
     at.init_ticket = 0;
     at.init_failure.clear();
-    const bool by_kernel = status.signal() == SIGKILL && !expected && !at.lied && take_oom_kill();
     const crash_details details = explain({.status = status,
                                            .account = std::move(account),
                                            .memory_max_bytes = options_.worker_memory_max_bytes,
@@ -97,13 +98,15 @@ void pool_core::on_death(worker_index worker) {
     at.watch_due_ns = not_watched;
     const auto box = std::exchange(at.box, nullptr);
     ++at.generation;
-    events.push_back({.what = pool_event::kind::worker_died, .pid = pid, .status = status});
-
     if (!came_up && !expected && !initialising) {
         start_failure_ = "bulkhead: a worker process " + status.to_string() +
                          " while it started, before it could take a task (does main() call "
                          "bulkhead::init first, and do global constructors work in a worker?)";
     }
+    events.push_back({.what = pool_event::kind::worker_died,
+                      .pid = pid,
+                      .status = status,
+                      .message = came_up || expected ? std::string() : start_failure_});
     if (scheduler_.died(worker, came_up, expected, killed, idle) == fsm::after_death::give_up) {
         give_up(came_up ? "bulkhead: " + std::to_string(options_.crash_limit) +
                               " workers died in a row without finishing a task (crash_limit); the "
@@ -176,6 +179,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
     if (task.what.chunk) {
         part = at.box->partial_items_of(ticket);
         if (ticket == end.references.ticket) part.items.keep(end.references.objects);
+        if (!at.lied && (part.finished != 0 || part.between)) scheduler_.progressed(worker);
     }
     if (part.between) {  // it was at none of its items
         scheduler_.removed(task);

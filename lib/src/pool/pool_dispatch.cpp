@@ -201,6 +201,7 @@ bool pool_core::condemn(remote_task& task, doom why) {
     if (yes && task.what.chunk) {
         // An item that ends all the same is the chunk's last, or the next would be taken for the late one.
         seats_[worker]->box->ask_to_abandon(task.ticket);
+        // Pairs with the worker's between an item's clock and its look at that wish.
         std::atomic_thread_fence(std::memory_order_seq_cst);
         const bool next_has_begun =
             why == doom::timeout && running_for(worker, channel::monotonic_ns()) < task.timeout;

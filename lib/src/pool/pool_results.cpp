@@ -189,6 +189,12 @@ void pool_core::accept_one(collected& result, std::vector<remote_task*>& resolve
     at.box->release_result(result.ticket, envelope);
     if (task->doomed != doom::none) {  // decided already; its worker's end settles it
         if (task->what.chunk) at.references = {result.ticket, result.bytes.take_objects()};
+        // It has heeded the SIGTERM, and need not wait for the SIGKILL.
+        boost::asio::post(io_, [this, worker = result.worker, generation = at.generation] {
+            const lock held(mutex_);
+            seat& mine = *seats_[worker];
+            if (mine.generation == generation && mine.box) mine.box->hang_up();
+        });
         return;
     }
     at.box->settled(result.ticket);

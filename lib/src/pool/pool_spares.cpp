@@ -27,14 +27,15 @@ pool_core::crew pool_core::launch_crew() {
     made.box = std::make_shared<channel::compartment>(
         options_.worker_memory_max_bytes, static_cast<bool>(options_.worker_output.callback()));
     made.streams = relay_.open([this, seat = made.seat] { return running_name(*seat); });
-    made.process =
-        os::spawn({.arguments = {worker_flag, os::fd_list(made.box->worker_fds())},
-                   .executable = options_.executable,
-                   .passed_fds = made.box->worker_fds(),
-                   .out_fd = made.streams->out_for_worker(),
-                   .err_fd = made.streams->err_for_worker(),
-                   .cgroup = cgroup_,
-                   .group_bytes = options_.worker_memory_max_bytes + worker_group_extra_bytes});
+    made.process = os::spawn(
+        {.arguments = {worker_flag, os::fd_list(made.box->worker_fds())},
+         .executable = options_.executable,
+         .passed_fds = made.box->worker_fds(),
+         .out_fd = made.streams->out_for_worker(),
+         .err_fd = made.streams->err_for_worker(),
+         .cgroup = cgroup_,
+         .group_bytes = std::min(options_.worker_memory_max_bytes, ~worker_group_extra_bytes) +
+                        worker_group_extra_bytes});
     BULKHEAD_KILL_POINT("parent.spawned");
     made.box->launched();
     made.streams->launched(made.process.pid());
@@ -74,10 +75,13 @@ pool_core::crew pool_core::take_crew() {
 void pool_core::arm_spares(std::chrono::nanoseconds after) {
     if (spares_armed_ || spares_dismissed_ || spares_.size() >= options_.spare_workers) return;
     spares_armed_ = true;
-    spare_timer_.expires_after(after);
+    spare_timer_.expires_at(std::max(std::chrono::steady_clock::now() + after, spares_not_before_));
     spare_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+        // By who arms it anew, or wants none any more; one that has expired already comes all the same.
+        if (cancelled || !spares_armed_) return;
+        if (std::chrono::steady_clock::now() < spare_timer_.expiry()) return;
         spares_armed_ = false;
-        if (!cancelled) start_spares();
+        start_spares();
     });
 }
 
@@ -85,6 +89,7 @@ void pool_core::start_spares() {
     {
         const lock held(mutex_);
         if (ending_ || broken_ || spares_dismissed_) return;
+        if (spares_.size() >= options_.spare_workers) return;
         // Whether workers come up at all is seen by those that have a seat.
         const bool any_up = std::any_of(seats_.begin(), seats_.end(), [](const auto& at) {
             return at->box && at->box->attached();
@@ -151,11 +156,15 @@ void pool_core::on_spare_death(std::uint64_t id) {
 }
 
 void pool_core::arm_spares_after_failure() {
-    arm_spares(first_back_off * (1 << std::min(spare_failures_++, back_off_doublings_max)));
+    const auto after = first_back_off * (1 << std::min(spare_failures_++, back_off_doublings_max));
+    spares_not_before_ = std::chrono::steady_clock::now() + after;
+    if (spare_timer_.expiry() < spares_not_before_) spares_armed_ = false;  // it would come sooner
+    arm_spares(after);
 }
 
 void pool_core::part_with_spares() {
     spares_dismissed_ = true;
+    spares_armed_ = false;
     spare_timer_.cancel();
     for (const auto& one : spares_) {
         if (std::exchange(one->hung_up, true)) continue;

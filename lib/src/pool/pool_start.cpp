@@ -127,25 +127,33 @@ void pool_core::initialise(worker_index worker) {
         fail_initializer(at, cause.what());
         return;
     }
-    watch_initializer(worker, std::chrono::steady_clock::now() + initializer_timeout_default);
+    watch_initializer(worker, std::chrono::steady_clock::now() + initializer_timeout_default +
+                                  initializer_limit());
+}
+
+std::chrono::nanoseconds pool_core::initializer_limit() const noexcept {
+    constexpr std::chrono::nanoseconds ever =
+        std::chrono::hours(24 * 365);  // can be added to a time
+    if (options_.task_timeout.count() == 0) return initializer_timeout_default;
+    return std::min(options_.task_timeout, ever);
 }
 
 void pool_core::watch_initializer(worker_index worker, std::chrono::steady_clock::time_point last) {
     seat& at = *seats_[worker];
-    const std::chrono::nanoseconds limit =
-        options_.task_timeout.count() != 0 ? options_.task_timeout : initializer_timeout_default;
-    at.watch_timer.expires_after(limit);
+    const std::chrono::nanoseconds limit = initializer_limit();
+    // The clock starts with the initializer, not with the process.
+    const bool begun = at.box->at(at.init_ticket) == channel::progress::begun;
+    const auto left = begun ? limit - running_for(worker, channel::monotonic_ns()) : limit;
+    const std::chrono::nanoseconds left_of_all = last - std::chrono::steady_clock::now();
+    at.watch_timer.expires_after(std::min(left, left_of_all));
     at.watch_timer.async_wait([this, worker, limit, last, generation = at.generation](
                                   const boost::system::error_code& cancelled) {
         if (cancelled) return;
         const lock held(mutex_);
         seat& mine = *seats_[worker];
         if (mine.generation != generation || mine.init_ticket == 0) return;
-        // The clock starts with the initializer, not with the process.
-        const auto now = channel::monotonic_ns();
-        const bool late = mine.box->at(mine.init_ticket) != channel::progress::waiting &&
-                          now - std::min(now, mine.box->started_ns()) >=
-                              static_cast<std::uint64_t>(limit.count());
+        const bool late = mine.box->at(mine.init_ticket) == channel::progress::begun &&
+                          running_for(worker, channel::monotonic_ns()) >= limit;
         if (late || std::chrono::steady_clock::now() >= last) {
             fail_initializer(mine, "bulkhead: the initializer ran longer than its time limit");
         } else {
@@ -166,6 +174,7 @@ void pool_core::initialised(collected& result) {
         at.box->release_arguments(at.init_placed);
         at.watch_timer.cancel();
         at.box->use_again();  // what the initializer needs is no wear
+        scheduler_.has_come_up(result.worker);
         now_ready(result.worker);
         return;
     }

@@ -309,6 +309,7 @@ void thread_core::run_task(task_sink& reports, thread_record& me) {
         task.step_.store(local_state::step::done);
     }
     room_.notify_one();
+    task.failed_ = error != nullptr;
     task.error_ = std::move(error);
     task.tell_last_progress();
     task.finish();
@@ -342,7 +343,9 @@ std::size_t thread_core::worker_count() const {
 bool thread_core::is_worth_retrying(const local_state& task,
                                     const std::exception_ptr& error) noexcept {
     try {
-        return !task.stop_.stop_requested() && task.having()->retry_on(error);
+        // Again behind it, as it may take its time.
+        return !task.stop_.stop_requested() && task.having()->retry_on(error) &&
+               !task.stop_.stop_requested();
     } catch (...) {
         report_callback_failure(std::current_exception(), task.name());
         return false;

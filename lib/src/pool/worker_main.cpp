@@ -170,6 +170,7 @@ public:
     void run(const task_envelope& task) {
         out_.clear();
         block_ = {};
+        any_begun_ = false;
         committed_items_ = 0;
         committed_bytes_ = sizeof(chunk_header);
         flat_ = {};
@@ -224,12 +225,19 @@ public:
         return watcher_->watch(port_.ticket());
     }
 
-    void begin_item() override {
+    bool begin_item() override {
         out_.clear();
         threw_ = false;
-        if (timed_) port_.start_clock();
+        if (timed_) {
+            port_.start_clock();
+            // Pairs with condemn()'s: either it sees this clock, or this item does not begin.
+            std::atomic_thread_fence(std::memory_order_seq_cst);
+            if (any_begun_ && port_.abandoned()) return false;
+            any_begun_ = true;
+        }
         port_.begin_item();
         port_.enter(task_phase::decode);
+        return true;
     }
 
     void item_failed() override {
@@ -447,6 +455,7 @@ private:
     task_encoder out_{&port_};
     task_encoder assembled_;
     std::span<std::byte> block_;
+    bool any_begun_ = false;  // of a timed chunk's items
     std::uint64_t committed_items_ = 0;
     std::size_t committed_bytes_ = 0;
     flat_block flat_;

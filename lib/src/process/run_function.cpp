@@ -23,7 +23,7 @@ class process_context final : public task_context {
 public:
     void enter(task_phase) override {}
     std::stop_token stop_token() override { return {}; }
-    void begin_item() override {}
+    bool begin_item() override { return true; }
     void item_failed() override {}
     bool end_item() override { return true; }
     [[noreturn]] void leave_fork() override { std::terminate(); }

@@ -62,7 +62,7 @@ inline constexpr std::uint64_t between_items = std::uint64_t{1} << 39;
 struct flat_block {
     std::size_t items = 0;  ///< that are to be run; perhaps not all that were sent
     std::byte* values = nullptr;
-    bool timed = false;       ///< each item has a time limit of its own
+    bool timed = false;       ///< each item has a time limit of its own, and says when it begins
     std::uint64_t bytes = 0;  ///< of the block, up to the last exception in it
     std::atomic<std::uint64_t>* done = nullptr;
     const std::atomic<std::uint64_t>* abandoned = nullptr;
@@ -79,7 +79,7 @@ struct flat_block {
     [[nodiscard]] bool commit(std::size_t count) noexcept {
         // Release: the parent, once this process is dead, reads the results that the word counts.
         const std::uint64_t word = make_chunk_word(count, bytes);
-        done->store(word, std::memory_order_release);
+        done->store(timed ? word | between_items : word, std::memory_order_release);
         if (abandoned->load(std::memory_order_relaxed) != ticket) return true;
         done->store(word | between_items, std::memory_order_release);
         return false;

@@ -97,7 +97,8 @@ private:
     int retries_left_;
     std::int64_t queued_ns_ = 0;  // steady_clock
     std::stop_source stop_{std::nostopstate};
-    std::exception_ptr error_;
+    std::exception_ptr error_;  // until somebody takes it
+    bool failed_ = false;
     mutable std::atomic<extras*> extras_{nullptr};  // owned; made once
 };
 

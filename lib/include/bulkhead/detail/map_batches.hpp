@@ -72,6 +72,8 @@ public:
     void measured(std::chrono::nanoseconds run_time, std::size_t items) noexcept;
 
 private:
+    /// What a batch may hold, so that each worker can have one running and one waiting.
+    [[nodiscard]] std::size_t share() const noexcept;
     void set_lookahead() noexcept;
 
     map_options options_;

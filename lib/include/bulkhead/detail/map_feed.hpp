@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <ranges>
 #include <tuple>
@@ -22,7 +23,7 @@ public:
 
     map_feed(Source source, const map_options& options, Views... inputs)
         : source_(std::move(source)),
-          inputs_(std::move(inputs)...),
+          inputs_(std::make_unique<std::tuple<Views...>>(std::move(inputs)...)),
           tuner_(options, source_.workers()) {
         if constexpr (Source::is_flat) tuner_.is_flat();
     }
@@ -32,7 +33,7 @@ public:
     /// Once, before fill().
     void start() {
         positions_.emplace(std::apply(
-            [](auto&... input) { return std::tuple(std::ranges::begin(input)...); }, inputs_));
+            [](auto&... input) { return std::tuple(std::ranges::begin(input)...); }, *inputs_));
     }
 
     /// Takes items while the look-ahead has room for a whole batch (or nothing runs), and gives each batch
@@ -49,13 +50,17 @@ public:
             std::size_t added = 0;
             try {
                 source_.add_up_to(std::min(size, room), [&](const auto& add) {
+                    // Not sooner: the next item of an input stream may depend on the results so far.
+                    if (std::exchange(step_due_, false)) {
+                        std::apply([](auto&... it) { (++it, ...); }, *positions_);
+                    }
                     if (exhausted()) {
                         ended_ = true;
                         return false;
                     }
                     std::apply([&](auto&... it) { add(*it...); }, *positions_);
                     ++added;
-                    std::apply([](auto&... it) { (++it, ...); }, *positions_);
+                    step_due_ = true;
                     return true;
                 });
             } catch (...) {
@@ -77,7 +82,7 @@ public:
             [](auto&... input) {
                 return std::min({static_cast<std::size_t>(std::ranges::size(input))...});
             },
-            inputs_);
+            *inputs_);
     }
 
     /// The caller has stepped past an item. True when another batch may fit: time for fill().
@@ -103,12 +108,13 @@ public:
 private:
     bool exhausted() {
         return [&]<std::size_t... I>(std::index_sequence<I...>) {
-            return ((std::get<I>(*positions_) == std::ranges::end(std::get<I>(inputs_))) || ...);
+            return ((std::get<I>(*positions_) == std::ranges::end(std::get<I>(*inputs_))) || ...);
         }(std::index_sequence_for<Views...>{});
     }
 
     Source source_;
-    std::tuple<Views...> inputs_;
+    std::unique_ptr<std::tuple<Views...>>
+        inputs_;  // where it is moved, iterators into it stay valid
     std::optional<std::tuple<std::ranges::iterator_t<Views>...>> positions_;
     chunk_tuner tuner_;
     std::exception_ptr error_;
@@ -116,6 +122,7 @@ private:
     std::size_t ahead_ = 0;  // taken, not yet stepped past
     std::size_t steps_to_room_ = 0;
     bool ended_ = false;
+    bool step_due_ = false;  // past the item that was taken last
 };
 
 }  // namespace bulkhead::detail
