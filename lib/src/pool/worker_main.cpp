@@ -4,10 +4,11 @@
 #include "channel/worker_port.hpp"
 #include "os/crash_report.hpp"
 #include "os/fork_count.hpp"
-#include "os/own_thread.hpp"
 #include "os/procfs.hpp"
-#include "pool/chunk_record.hpp"
+#include "pool/chunk_outcomes.hpp"
 #include "pool/exception_travel.hpp"
+#include "pool/output_pipe.hpp"
+#include "pool/stop_watcher.hpp"
 #include "ring/recent_objects.hpp"
 
 #include <bulkhead/detail/progress_sink.hpp>
@@ -16,7 +17,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -24,9 +24,6 @@
 #include <malloc.h>
 #include <mutex>
 #include <stop_token>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -36,53 +33,6 @@ namespace {
 using channel::result_kind;
 using channel::task_envelope;
 using channel::worker_port;
-
-/// Turns the parent's wish that a task stop into its stop_token. The thread exists once a task has
-/// taken a token, and looks only while such a task runs.
-class stop_watcher {
-public:
-    static constexpr std::chrono::milliseconds look_every{5};
-
-    explicit stop_watcher(const worker_port& port) : port_(port) {
-        os::start_thread([this] { run(); }).detach();  // ends with the process
-    }
-
-    std::stop_token watch(std::uint64_t ticket) {
-        const std::lock_guard lock(mutex_);
-        ticket_ = ticket;
-        source_ = std::stop_source();
-        wake_.notify_one();
-        return source_.get_token();
-    }
-    void done() {
-        const std::lock_guard lock(mutex_);
-        ticket_ = 0;
-    }
-
-private:
-    void run() {
-        std::unique_lock lock(mutex_);
-        while (true) {
-            if (ticket_ == 0) {
-                wake_.wait(lock);
-            } else if (port_.stop_requested(ticket_)) {
-                ticket_ = 0;
-                std::stop_source source = source_;
-                lock.unlock();
-                source.request_stop();  // runs the task's stop callbacks
-                lock.lock();
-            } else {
-                wake_.wait_for(lock, look_every);
-            }
-        }
-    }
-
-    const worker_port& port_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
-    std::uint64_t ticket_ = 0;
-    std::stop_source source_;
-};
 
 /// Of what a codec keeps alive and no descriptor leads to: the latest so many, as nobody says when the parent
 /// has decoded it.
@@ -107,32 +57,6 @@ bool has_grown(std::uint64_t memory_max_bytes) {
     ::malloc_trim(0);  // what is free already is no reason
     return os::own_private_bytes() >= bytes_max;
 }
-
-/// A pipe to the parent, as this process was born with it; a task may put something else in its place.
-class output_pipe {
-public:
-    explicit output_pipe(int fd) noexcept
-        : fd_(fd), is_pipe_(look(born_) && S_ISFIFO(born_.st_mode)) {}
-
-    /// Waits until the parent has read what is in it.
-    void await_reader(std::chrono::steady_clock::time_point until) const noexcept {
-        struct stat now {};
-        if (!is_pipe_ || !has_unread() || !look(now)) return;
-        if (now.st_dev != born_.st_dev || now.st_ino != born_.st_ino) return;
-        while (has_unread() && std::chrono::steady_clock::now() < until) ::usleep(50);
-    }
-
-private:
-    bool look(struct stat& at) const noexcept { return ::fstat(fd_, &at) == 0; }
-    [[nodiscard]] bool has_unread() const noexcept {
-        int bytes = 0;
-        return ::ioctl(fd_, FIONREAD, &bytes) == 0 && bytes != 0;
-    }
-
-    int fd_;
-    struct stat born_ {};
-    bool is_pipe_;
-};
 
 /// Mappings of what the last tasks were handed.
 class unmapping final : public channel::idle_work {
@@ -169,21 +93,15 @@ public:
 
     void run(const task_envelope& task) {
         out_.clear();
-        block_ = {};
+        timed_ = task.timed != 0;
         any_begun_ = false;
-        committed_items_ = 0;
-        committed_bytes_ = sizeof(chunk_header);
-        flat_ = {};
-        flat_.timed = timed_ = task.timed != 0;
-        flat_.forks = &forks_;
-        flat_.own_forks = own_forks_;
         sent_ = false;
         descriptors_under_way_ = 0;
         result_kind kind = task.chunk != 0 ? result_kind::items : result_kind::value;
         try {
             const auto entry = reinterpret_cast<task_entry>(resolve(task.entry));
             decoder in(port_.arguments());
-            if (task.chunk != 0) block_ = port_.begin_chunk();
+            if (task.chunk != 0) chunk_.begin();
             entry(in, out_, *this);
         } catch (...) {
             end_if_forked();
@@ -195,15 +113,11 @@ public:
         end_output();
         if (sent_) return;
         look_at_growth();
-        if (kind == result_kind::items) {
-            if (flat_.values != nullptr) {
-                finish_flat();
-            } else {
-                finish_framed();
-            }
-        } else {
+        if (kind != result_kind::items) {
             give(kind, out_);
-            port_.drop_chunk();
+            chunk_.drop();
+        } else if (!chunk_.finish(assembled_)) {
+            give(kind, assembled_);
         }
         out_.kept().clear();  // the parent has it
     }
@@ -248,77 +162,41 @@ public:
 
     bool end_item() override {
         if (!out_.kept().empty()) hand_over_item();
-        outcome_record record{threw_ ? 1U : 0U, out_.size()};
-        std::size_t needed = sizeof record + padded(out_.size());
-        if (block_.size() < committed_bytes_ + needed) {
+        if (!chunk_.add(threw_, out_.bytes())) {
             try {
-                assemble(committed_items_ + 1, 0,
-                         block_.subspan(std::min(block_.size(), header_bytes)),
-                         committed_bytes_ - header_bytes, record);
+                chunk_.assemble(assembled_, threw_, out_.bytes());
+                give_assembled();
                 return false;
             } catch (...) {
                 item_failed();  // no memory to put it together: it is the item that fails, and no other
-                record = {1U, out_.size()};
-                needed = sizeof record + padded(out_.size());
-                if (block_.size() < committed_bytes_ + needed) throw;
+                if (!chunk_.add(threw_, out_.bytes())) throw;
             }
         }
-        std::byte* at = block_.data() + committed_bytes_;
-        std::memcpy(at, &record, sizeof record);
-        std::memcpy(at + sizeof record, out_.bytes().data(), out_.size());
-        committed_bytes_ += needed;
-        port_.commit_items(++committed_items_, committed_bytes_);
         return !has_many_under_way() && !port_.abandoned();
     }
 
     [[noreturn]] void leave_fork() override { detail::leave_fork(); }
 
     flat_block& begin_flat(std::size_t items, std::size_t bytes_each) override {
-        std::span<std::byte> memory = block_;
-        flat_.items = items;
-        flat_.bytes = header_bytes + padded(items * bytes_each);
-        flat_.done = &port_.committed();
-        if (memory.size() < flat_.bytes) {
-            // The arena is full. One item, in memory of its own: if it crashes, it is the one to blame.
-            flat_.items = std::min<std::size_t>(items, 1);
-            flat_.bytes = header_bytes + padded(bytes_each);
-            flat_.done = &unseen_;
-            own_block_.resize(flat_.bytes);
-            memory = own_block_;
-            port_.drop_chunk();
-            block_ = {};
-        }
-        flat_memory_ = memory.data();
-        flat_.values = flat_memory_ + header_bytes;
-        flat_.done->store(0, std::memory_order_relaxed);
-        flat_.abandoned = &port_.abandoned_ticket();
-        flat_.ticket = port_.ticket();
-        const chunk_header header{0, flat_.bytes};
-        std::memcpy(flat_memory_, &header, sizeof header);
-        flat_errors_at_ = flat_.bytes;
-        return flat_;
+        flat_block& block = chunk_.begin_flat(items, bytes_each);
+        block.timed = timed_;
+        block.forks = &forks_;
+        block.own_forks = own_forks_;
+        return block;
     }
 
     bool flat_item_failed(std::size_t item) override {
         item_failed();
         if (!out_.kept().empty()) hand_over_item();
-        const flat_error_record record{item, out_.size()};
-        const std::size_t needed = sizeof record + padded(out_.size());
-        if (has_many_under_way() || block_.size() < flat_.bytes + needed) {
-            assemble(item + 1, flat_errors_at_, {flat_.values, flat_.bytes - header_bytes},
-                     flat_.bytes - header_bytes, record);
+        if (has_many_under_way() || !chunk_.add_flat_error(item, out_.bytes())) {
+            chunk_.assemble_flat(assembled_, item, out_.bytes());
+            give_assembled();
             return false;
         }
-        std::byte* at = flat_memory_ + flat_.bytes;
-        std::memcpy(at, &record, sizeof record);
-        std::memcpy(at + sizeof record, out_.bytes().data(), out_.size());
-        flat_.bytes += needed;
         return true;
     }
 
 private:
-    static constexpr std::size_t header_bytes = sizeof(chunk_header);
-
     void end_if_forked() {
         if (forks_.load(std::memory_order_relaxed) != own_forks_) leave_fork();
     }
@@ -339,25 +217,12 @@ private:
         if (port_.memory_max_bytes() != 0 && has_grown(port_.memory_max_bytes())) port_.is_worn();
     }
 
-    /// Gives a chunk whose block is full: what is in the block and this last item are all there is for now. Throws
-    /// without having given anything.
-    template <class Record>
-    void assemble(std::uint64_t items, std::uint64_t errors_at, std::span<const std::byte> content,
-                  std::size_t bytes, const Record& last) {
-        const std::size_t padding_bytes = padded(out_.size()) - out_.size();
-        const std::size_t all = header_bytes + bytes + sizeof last + out_.size() + padding_bytes;
-        const chunk_header header{make_chunk_word(items, all), errors_at};
-        assembled_.clear();
-        assembled_.write_bytes(&header, sizeof header);
-        if (!content.empty()) assembled_.write_bytes(content.data(), bytes);
-        assembled_.write_bytes(&last, sizeof last);
-        assembled_.write_bytes(out_.bytes().data(), out_.size());
-        static constexpr std::byte padding[8]{};
-        assembled_.write_bytes(padding, padding_bytes);
+    /// Of a chunk whose block is full: what there is for now.
+    void give_assembled() {
         end_output();
         look_at_growth();
         give(result_kind::items, assembled_);
-        port_.drop_chunk();
+        chunk_.drop();
         sent_ = true;
     }
 
@@ -368,31 +233,6 @@ private:
         if (pipes_.empty()) return;
         const auto until = std::chrono::steady_clock::now() + output_read_within;
         for (const auto& pipe : pipes_) pipe.await_reader(until);
-    }
-
-    void finish_framed() {
-        const chunk_header header{make_chunk_word(committed_items_, committed_bytes_), 0};
-        if (block_.empty()) {  // not one item
-            assembled_.clear();
-            assembled_.write_bytes(&header, sizeof header);
-            give(result_kind::items, assembled_);
-            return;
-        }
-        std::memcpy(block_.data(), &header, sizeof header);
-        port_.finish_chunk(committed_bytes_);
-    }
-
-    void finish_flat() {
-        const std::uint64_t items = chunk_word_items(flat_.done->load(std::memory_order_relaxed));
-        const std::uint64_t word = make_chunk_word(items, flat_.bytes);
-        std::memcpy(flat_memory_, &word, sizeof word);
-        if (block_.empty()) {
-            assembled_.clear();
-            assembled_.write_bytes(own_block_.data(), own_block_.size());
-            give(result_kind::items, assembled_);
-        } else {
-            port_.finish_chunk(flat_.bytes);
-        }
     }
 
     void give(result_kind kind, task_encoder& result) {
@@ -454,16 +294,9 @@ private:
     const unsigned own_forks_ = forks_.load();
     task_encoder out_{&port_};
     task_encoder assembled_;
-    std::span<std::byte> block_;
-    bool any_begun_ = false;  // of a timed chunk's items
-    std::uint64_t committed_items_ = 0;
-    std::size_t committed_bytes_ = 0;
-    flat_block flat_;
-    std::byte* flat_memory_ = nullptr;
-    std::uint64_t flat_errors_at_ = 0;
-    std::vector<std::byte> own_block_;      // when the arena has no room
-    std::atomic<std::uint64_t> unseen_{0};  // then in place of the parent's word
+    chunk_outcomes chunk_{port_};
     bool timed_ = false;
+    bool any_begun_ = false;                 // of a timed chunk's items
     std::size_t descriptors_under_way_ = 0;  // of this chunk
     bool threw_ = false;
     bool sent_ = false;
