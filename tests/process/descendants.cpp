@@ -4,9 +4,11 @@
 #include "support/scene.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <thread>
 
 namespace {
 
@@ -335,6 +337,25 @@ BOOST_AUTO_TEST_CASE(
     parent.kill();
     await_all_dead(file("born"));
     until([&] { return is_dead(keeper); });
+}
+
+BOOST_AUTO_TEST_CASE(signals_meant_for_a_program_do_not_end_its_keeper_however_young_it_is) {
+    for (int i = 0; i != 10; ++i) {
+        std::atomic<pid_t> young = 0;
+        const std::jthread finder([&](const std::stop_token& over) {
+            while (young == 0 && !over.stop_requested()) {
+                for (const pid_t child : children_of(::getpid())) {
+                    if (!is_keeper(child)) continue;
+                    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) ::kill(child, signal);
+                    young = child;
+                }
+            }
+        });
+        process_pool pool(1);
+        until([&] { return young != 0; });
+        BOOST_TEST(pool.submit(square, i).get() == i * i);
+        BOOST_TEST(await_keeper(::getpid())[0] == young);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(there_is_one_keeper_while_there_are_workers_and_none_after) {

@@ -280,9 +280,6 @@ private:
 [[noreturn]] void keep(const std::vector<int>& fds) {
     if (fds.size() != 2 || !is_sealed_memory(fds[0], sizeof(keeper_table))) refuse();
     ::prctl(PR_SET_NAME, "bulkhead-keeper");
-    for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2}) {
-        ::signal(signal, SIG_IGN);  // whoever means the program does not mean its keeper
-    }
     ::prctl(PR_SET_PDEATHSIG, SIGCONT);  // again: an exec that gives rights takes it away
     if (::chdir("/") != 0) {
         // It only holds its directory's file system a little longer.

@@ -48,6 +48,12 @@ std::vector<const char*> environment_with(const std::string& variable) {
     return all;
 }
 
+/// Sent by a user, or by another process, to a program as a whole; SIGPIPE ends one as well.
+constexpr bool is_for_programs(int signal) noexcept {
+    constexpr int all[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2};
+    return std::ranges::find(all, signal) != std::end(all);
+}
+
 /// What happens in the child between vfork and exec, in the parent's memory. Async-signal-safe calls
 /// only, and nothing of that memory is changed.
 struct child_setup {
@@ -80,7 +86,8 @@ struct child_setup {
         ::sigaction(SIGTSTP, &ignored, nullptr);
         for (int signal = 1; signal < NSIG; ++signal) {
             const bool of_terminal = signal == SIGTTIN || signal == SIGTTOU;
-            ::sigaction(signal, of_terminal ? &ignored : &standard, nullptr);
+            const bool is_deaf = of_terminal || (!dies_with_parent && is_for_programs(signal));
+            ::sigaction(signal, is_deaf ? &ignored : &standard, nullptr);
         }
         sigset_t none;
         ::sigemptyset(&none);

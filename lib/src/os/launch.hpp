@@ -26,7 +26,8 @@ struct launch_request {
     /// A variable of its environment, "NAME=value", in the place of this process's; empty: none.
     std::string variable;
     /// Killed by the kernel when this process dies, and leader of a process group of its own. Else it outlives this
-    /// process, in a session of its own, without standard streams, and goes on then should it be stopped.
+    /// process, in a session of its own, without standard streams, ignores what is meant for the program (SIGTERM and
+    /// the like), and goes on then should it be stopped.
     bool dies_with_parent = true;
 };
 
