@@ -55,6 +55,11 @@ struct sender {
 
 std::string squared_text(int x) { return std::to_string(x * x); }
 
+void log_and_await(const fs::path& log, const fs::path& go) {
+    append_line(log, "item");
+    await(go);
+}
+
 /// Squares of 0..39, or an E where an item `fails`.
 template <class E, class Results, class Fails>
 void check_errors_in_place(Results results, const Fails& fails) {
@@ -451,6 +456,30 @@ BOOST_AUTO_TEST_CASE(a_range_of_results_may_be_moved_once_it_has_begun) {
         BOOST_TEST(square == number * number);
     }
     BOOST_TEST(number == 8);
+}
+
+BOOST_AUTO_TEST_CASE(a_dropped_range_ends_though_another_is_dropped_that_is_done_and_uncollected) {
+    process_pool pool(1);
+    auto first = pool.submit(await, file("registered"));
+    first.on_done([this] {  // nothing is collected meanwhile
+        announce(file("busy"));
+        await(file("free"));
+    });
+    announce(file("registered"));
+    await(file("busy"));
+    const std::vector<fs::path> logs(50, file("log"));
+    const std::vector<fs::path> gos(50, file("go"));
+    {
+        auto done = pool.map(map_options{.chunk_size = 4}, square, std::views::iota(0, 4));
+        (void)done.begin();
+        auto running = pool.map(map_options{.chunk_size = 50}, log_and_await, logs, gos);
+        (void)running.begin();
+        await(file("log"));
+    }
+    announce(file("go"));
+    announce(file("free"));
+    BOOST_TEST(pool.submit(square, 3).get() == 9);
+    BOOST_TEST(lines_of(file("log")).size() == 1U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

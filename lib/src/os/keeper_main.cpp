@@ -280,6 +280,7 @@ private:
 [[noreturn]] void keep(const std::vector<int>& fds) {
     if (fds.size() != 2 || !is_sealed_memory(fds[0], sizeof(keeper_table))) refuse();
     ::prctl(PR_SET_NAME, "bulkhead-keeper");
+    ignore_signals_for_programs();  // again: shared libraries may have set handlers of their own
     ::prctl(PR_SET_PDEATHSIG, SIGCONT);  // again: an exec that gives rights takes it away
     if (::chdir("/") != 0) {
         // It only holds its directory's file system a little longer.

@@ -48,12 +48,6 @@ std::vector<const char*> environment_with(const std::string& variable) {
     return all;
 }
 
-/// Sent by a user, or by another process, to a program as a whole; SIGPIPE ends one as well.
-constexpr bool is_for_programs(int signal) noexcept {
-    constexpr int all[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2};
-    return std::ranges::find(all, signal) != std::end(all);
-}
-
 /// What happens in the child between vfork and exec, in the parent's memory. Async-signal-safe calls
 /// only, and nothing of that memory is changed.
 struct child_setup {
@@ -86,9 +80,9 @@ struct child_setup {
         ::sigaction(SIGTSTP, &ignored, nullptr);
         for (int signal = 1; signal < NSIG; ++signal) {
             const bool of_terminal = signal == SIGTTIN || signal == SIGTTOU;
-            const bool is_deaf = of_terminal || (!dies_with_parent && is_for_programs(signal));
-            ::sigaction(signal, is_deaf ? &ignored : &standard, nullptr);
+            ::sigaction(signal, of_terminal ? &ignored : &standard, nullptr);
         }
+        if (!dies_with_parent) ignore_signals_for_programs();
         sigset_t none;
         ::sigemptyset(&none);
         ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
@@ -345,6 +339,14 @@ std::vector<int> parse_fd_list(std::string_view text) {
 
 std::string cannot_start(const std::string& why) {
     return "bulkhead: cannot start a worker process: " + why;
+}
+
+void ignore_signals_for_programs() noexcept {
+    struct sigaction ignored {};
+    ignored.sa_handler = SIG_IGN;
+    for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2}) {
+        ::sigaction(signal, &ignored, nullptr);
+    }
 }
 
 start_signal await_start(std::string_view argument) noexcept {

@@ -52,6 +52,9 @@ struct launched {
 inline constexpr const char* not_for_users =
     "this option is for processes that bulkhead starts itself";
 
+/// SIGTERM and what else is sent to a program as a whole, and SIGPIPE. Async-signal-safe.
+void ignore_signals_for_programs() noexcept;
+
 enum class start_signal { go, parent_died, not_ours };
 /// In a child of launch(), with the argument that was added: waits until the parent has a hold on it. A
 /// child that ends sooner would be gone without a trace where the program ignores SIGCHLD.

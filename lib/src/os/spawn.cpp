@@ -24,18 +24,19 @@ bool is_reaped_by_the_kernel() noexcept {
            ((present.sa_flags & SA_SIGINFO) == 0 && present.sa_handler == SIG_IGN);
 }
 
-// Who is not dead after all looks stays a zombie: the pool's lock is held.
-constexpr int orphan_looks_max = 50;
+// Who is not dead by then, since it waits for a device, stays a zombie: the pool's lock is held.
+constexpr std::chrono::seconds orphans_die_within{1};
 constexpr unsigned orphan_look_us = 200;
 
 /// Of the group of a leader that has been reaped, all killed. Orphans come to this process where it is the
 /// first of its PID namespace (a container's), or a subreaper; else it has no such children.
 void reap_orphans(pid_t group) noexcept {
-    for (int looks = 0; looks != orphan_looks_max;) {
+    const auto last = std::chrono::steady_clock::now() + orphans_die_within;
+    while (true) {
         siginfo_t info{};
         if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0) return;
         if (info.si_pid != 0) continue;
-        ++looks;
+        if (std::chrono::steady_clock::now() >= last) return;
         ::usleep(orphan_look_us);  // it is still dying
     }
 }

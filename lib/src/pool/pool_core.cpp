@@ -220,7 +220,8 @@ bool pool_core::request_cancel(remote_task& task) {
 
 void pool_core::abandon(remote_task& task) {
     lock held(mutex_);
-    if (task.step == fsm::task_step::handed && !take_back(task)) {
+    // A worker knows one such wish at a time: it must be that of the task which it is at.
+    if (task.step == fsm::task_step::handed && !take_back(task) && has_begun(task)) {
         seats_[task.worker]->box->ask_to_abandon(task.ticket);
     }
     if (task.step == fsm::task_step::waiting) drop_and_tell(task, held);
@@ -306,7 +307,9 @@ void pool_core::terminate() {
         for (auto* node = scheduler_.ledger(i).front(); node != nullptr; node = node->next) {
             auto& task = static_cast<remote_task&>(*node);
             if (task.doomed == doom::none) task.doomed = doom::cancelled;
-            if (task.what.chunk) seats_[i]->box->ask_to_abandon(task.ticket);  // nor has an item
+            if (task.what.chunk && has_begun(task)) {  // nor has an item
+                seats_[i]->box->ask_to_abandon(task.ticket);
+            }
         }
         scheduler_.condemn(i);
         kill_worker(i);
