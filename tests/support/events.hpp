@@ -1,6 +1,7 @@
 // Events between processes, as files that come into being at once; and what /proc tells of processes.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -112,6 +113,30 @@ inline void await_dead(pid_t pid) {
 
 inline constexpr const char* mark_variable = "BULKHEAD_TEST_MARK";
 
+/// Whether a process has an environment of no bytes, rather than none for the moment in which it becomes
+/// another program: fields 50 and 51 of its stat say where that lies, 26 where its code does.
+inline bool has_empty_environment(const fs::path& process) {
+    const std::string line = content(process / "stat");
+    std::istringstream fields(line.substr(std::min(line.size(), line.rfind(')') + 1)));
+    std::vector<std::string> all(3);
+    for (std::string field; fields >> field;) all.push_back(field);
+    return all.size() > 51 && all[26] != "0" && all[50] != "0" && all[50] == all[51];
+}
+
+/// Of /proc/PID. A thread of the kernel has none, nor an executable.
+inline std::string environment_of(const fs::path& process) {
+    while (true) {
+        std::string variables = content(process / "environ");
+        std::error_code none;
+        if (!variables.empty() || has_empty_environment(process) ||
+            fs::read_symlink(process / "exe", none).empty() ||
+            is_dead(static_cast<pid_t>(std::stol(process.filename())))) {
+            return variables;
+        }
+        ::usleep(100);
+    }
+}
+
 /// Every living process that inherited this mark in its environment, whoever its parent is now.
 inline std::vector<pid_t> processes_marked(const std::string& mark) {
     const std::string wanted = std::string(mark_variable) + "=" + mark;
@@ -128,7 +153,7 @@ inline std::vector<pid_t> processes_marked(const std::string& mark) {
             news = true;
             const auto pid = static_cast<pid_t>(std::stol(name));
             if (pid == ::getpid()) continue;
-            std::istringstream variables(content(entry.path() / "environ"));
+            std::istringstream variables(environment_of(entry.path()));
             for (std::string one; std::getline(variables, one, '\0');) {
                 if (one == wanted && !is_dead(pid)) {
                     found.push_back(pid);

@@ -120,10 +120,9 @@ finding kill_if_found(pid_t pid, const search& what) {
         constexpr unsigned long kernel_thread = 0x00200000;  // PF_KTHREAD of linux/sched.h
         if (!stat) return finding::gone;
         const bool ended = (stat->state == 'Z' && stat->threads < 2) || stat->state == 'X';
-        const bool has_empty_one =
-            stat->environment_end != 0 && stat->environment_begin == stat->environment_end;
         const bool is_kernels = (stat->flags & kernel_thread) != 0;
-        return ended || has_empty_one || is_kernels ? finding::foreign : finding::unknown;
+        return ended || has_empty_environment(*stat) || is_kernels ? finding::foreign
+                                                                   : finding::unknown;
     }
     if (!what.finds(compartments_in(*environment))) return finding::foreign;
     const unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));

@@ -97,6 +97,7 @@ std::optional<process_stat> stat_of(pid_t id) noexcept {
     constexpr unsigned flags_field = 9;
     constexpr unsigned threads_field = 20;
     constexpr unsigned start_time_field = 22;
+    constexpr unsigned code_begin_field = 26;
     constexpr unsigned environment_begin_field = 50;
     constexpr unsigned environment_end_field = 51;
     char path[32];
@@ -119,6 +120,7 @@ std::optional<process_stat> stat_of(pid_t id) noexcept {
         if (field == flags_field) std::from_chars(word.data(), last, line.flags);
         if (field == threads_field) std::from_chars(word.data(), last, line.threads);
         if (field == start_time_field) std::from_chars(word.data(), last, line.started_ticks);
+        if (field == code_begin_field) std::from_chars(word.data(), last, line.code_begin);
         if (field == environment_begin_field) {
             std::from_chars(word.data(), last, line.environment_begin);
         }
@@ -129,6 +131,11 @@ std::optional<process_stat> stat_of(pid_t id) noexcept {
         rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
     }
     return std::nullopt;
+}
+
+bool has_empty_environment(const process_stat& of) noexcept {
+    return of.code_begin != 0 && of.environment_end != 0 &&
+           of.environment_begin == of.environment_end;
 }
 
 std::vector<pid_t> ids_in(const std::string& directory) {

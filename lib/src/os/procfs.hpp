@@ -23,11 +23,16 @@ struct process_stat {
     unsigned long flags;  ///< PF_... of linux/sched.h
     unsigned threads;
     std::uint64_t started_ticks;  ///< since boot
-    /// Addresses of its environment: equal when that is empty, and the end is 0 while it has none: between the
-    /// two programs of an exec, and when its memory is gone. Also 0 where this process may not trace it.
+    /// Where its code lies: 0 between the two programs of an exec, and when its memory is gone; 1 where this process
+    /// may not trace it.
+    std::uint64_t code_begin;
+    /// Addresses of its environment, or 0. Between the two programs of an exec they are equal for a while, as those of an
+    /// empty one are (create_elf_tables() in the kernel's fs/binfmt_elf.c).
     std::uint64_t environment_begin;
     std::uint64_t environment_end;
 };
+/// It has no environment and never will have one, rather than none yet.
+[[nodiscard]] bool has_empty_environment(const process_stat& of) noexcept;
 /// nullopt when there is no such thread, or no /proc. Allocates nothing.
 [[nodiscard]] std::optional<process_stat> stat_of(pid_t id) noexcept;
 
