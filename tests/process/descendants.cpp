@@ -45,6 +45,18 @@ void let_run_away(const fs::path& log) {
     until([&] { return lines_of(log).size() > 3; });
 }
 
+/// What it leaves behind has a session of its own, and is another program at each moment.
+void leave_something_restless_behind(const fs::path& log) {
+    const std::string restless = BULKHEAD_TEST_PROGRAMS "/restless";
+    if (::fork() == 0) {
+        ::setsid();
+        ::execl(restless.c_str(), restless.c_str(), log.c_str(), nullptr);
+        ::_exit(127);
+    }
+    until([&] { return lines_of(log).size() > 3; });
+    std::raise(SIGSEGV);
+}
+
 /// The process it leaves behind has a session of its own, and goes on without its first thread.
 void leave_a_thread_behind(const fs::path& born) {
     const pid_t pid = ::fork();
@@ -122,6 +134,16 @@ BOOST_AUTO_TEST_CASE(they_die_with_a_task_that_crashes) {
     (void)error_of<bulkhead::worker_crashed>(pool.submit(beget_and_crash, file("born")));
     await_all_dead(file("born"));
     BOOST_TEST(pool.submit(square, 3).get() == 9);
+}
+
+BOOST_AUTO_TEST_CASE(they_die_also_while_they_become_another_program) {
+    process_pool pool(1);
+    for (int i = 0; i != 5; ++i) {
+        const auto log = file("log-" + std::to_string(i));
+        auto f = pool.submit(leave_something_restless_behind, log);
+        (void)error_of<bulkhead::worker_crashed>(std::move(f));
+        await_dead(static_cast<pid_t>(std::stol(lines_of(log).at(0))));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(they_die_with_a_task_that_is_late) {
