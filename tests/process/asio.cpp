@@ -1,4 +1,5 @@
 // Completion tokens of Asio: tasks and queue operations on executors of the program.
+#include "support/forked.hpp"
 #include "support/scene.hpp"
 
 #include <bulkhead/asio.hpp>
@@ -721,6 +722,28 @@ BOOST_AUTO_TEST_CASE(gets_are_served_in_their_order) {
     io.run();
     for (int i = 0; i != 1000; ++i) BOOST_REQUIRE(came[static_cast<std::size_t>(i)] == i);
     writer.join();
+}
+
+BOOST_AUTO_TEST_CASE(a_fork_is_served_too_also_when_it_came_beside_the_queues_thread) {
+    queue<int> q;
+    const auto get_and_put = [&q](int x) {
+        net::io_context io;
+        outcome<int> came;
+        q.async_get(net::bind_executor(io, came.handler()));
+        q.put(x);
+        io.run();
+        return came.value == x;
+    };
+    BOOST_TEST(get_and_put(1));
+    const pid_t child =
+        forked([&] {  // the thread, which the fork has not, waits for more just then
+            for (int i = 0; i != 100; ++i) {
+                if (!get_and_put(i)) throw std::runtime_error("another number came");
+                std::this_thread::sleep_for(1ms);
+            }
+        });
+    BOOST_TEST(ended(child) == 0);
+    BOOST_TEST(get_and_put(2));
 }
 
 BOOST_AUTO_TEST_CASE(a_put_waits_for_room_and_puts_keep_their_order) {

@@ -28,49 +28,60 @@ std::exception_ptr cancelled() {
 
 }  // namespace
 
-void queue_line::add(const queue_core& queue, std::shared_ptr<queue_operation> operation) {
-    lock held(mutex_);
-    entry& one = waiting_.emplace_back();
-    one.queue = queue;
-    one.operation = std::move(operation);
-    start_thread(held);
+queue_line::queue_line(side of) : side_(of), shift_(new shift(os::fork_count())) {}
+
+queue_line::~queue_line() {
+    shift* const last = shift_.load();
+    if (last->forks == os::fork_count()) delete last;
 }
 
-void queue_line::start_thread(lock& held) {
-    if (has_thread_ && forks_ == os::fork_count()) {
-        more_.notify_one();
+queue_line::shift& queue_line::own_shift() {
+    // Acquire: partner is the exchange by another thread of this fork.
+    shift* known = shift_.load(std::memory_order_acquire);
+    if (known->forks == os::fork_count()) return *known;
+    auto fresh = std::make_unique<shift>(os::fork_count());
+    if (!shift_.compare_exchange_strong(known, fresh.get())) return *known;
+    return *fresh.release();
+}
+
+void queue_line::add(const queue_core& queue, std::shared_ptr<queue_operation> operation) {
+    shift& own = own_shift();
+    lock held(own.mutex);
+    entry& one = own.waiting.emplace_back();
+    one.queue = queue;
+    one.operation = std::move(operation);
+    start_thread(own, held);
+}
+
+void queue_line::start_thread(shift& own, lock& held) {
+    if (own.has_thread) {
+        own.more.notify_one();
         return;
     }
-    if (has_thread_) {  // in the parent of this fork, as are the operations it serves
-        at_work_.clear();
-        waiting_.erase(waiting_.begin(), std::prev(waiting_.end()));
-        has_thread_ = false;
-    }
     try {
-        os::start_thread([self = shared_from_this()] { self->serve(); }).detach();
-        has_thread_ = true;
-        forks_ = os::fork_count();
+        os::start_thread([self = shared_from_this(), &own] { self->serve(own); }).detach();
+        own.has_thread = true;
     } catch (...) {
         std::list<entry> refused;
-        refused.splice(refused.end(), waiting_, std::prev(waiting_.end()));
+        refused.splice(refused.end(), own.waiting, std::prev(own.waiting.end()));
         held.unlock();
         refused.front().queue.reset();
         refused.front().operation->ended(std::current_exception());
     }
 }
 
-void queue_line::serve() {
+void queue_line::serve(shift& own) {
     os::block_signals();
     os::name_thread("bulkhead-queue");
-    lock held(mutex_);
+    lock held(own.mutex);
     while (true) {
-        if (!more_.wait_for(held, linger_time, [&] { return !waiting_.empty(); })) {
-            has_thread_ = false;
+        if (!own.more.wait_for(held, linger_time, [&] { return !own.waiting.empty(); })) {
+            own.has_thread = false;
             return;
         }
-        at_work_.splice(at_work_.end(), waiting_, waiting_.begin());
+        own.at_work.splice(own.at_work.end(), own.waiting, own.waiting.begin());
         held.unlock();
-        entry& one = at_work_.front();
+        entry& one = own.at_work.front();
         std::exception_ptr error;
         try {
             perform(one);
@@ -80,8 +91,8 @@ void queue_line::serve() {
         held.lock();
         one.queue.reset();
         auto operation = std::move(one.operation);
-        at_work_.clear();
-        let_go_.notify_all();
+        own.at_work.clear();
+        own.let_go.notify_all();
         held.unlock();
         operation->ended(std::move(error));
         operation.reset();
@@ -129,19 +140,21 @@ void queue_line::put(entry& one) const {
 
 void queue_line::withdraw(const queue_operation& operation, bool and_wait) {
     const auto is_it = [&](const entry& one) { return one.operation.get() == &operation; };
-    lock held(mutex_);
-    if (const auto at = std::find_if(waiting_.begin(), waiting_.end(), is_it);
-        at != waiting_.end()) {
+    shift& own = own_shift();
+    lock held(own.mutex);
+    if (const auto at = std::find_if(own.waiting.begin(), own.waiting.end(), is_it);
+        at != own.waiting.end()) {
         std::list<entry> gone;
-        gone.splice(gone.end(), waiting_, at);
+        gone.splice(gone.end(), own.waiting, at);
         held.unlock();
         gone.front().queue.reset();
         gone.front().operation->ended(cancelled());
-    } else if (!at_work_.empty() && is_it(at_work_.front())) {
-        at_work_.front().withdrawn.store(true);  // before the wake-up, see ring_waiter
-        wake(*at_work_.front().queue);
+    } else if (!own.at_work.empty() && is_it(own.at_work.front())) {
+        own.at_work.front().withdrawn.store(true);  // before the wake-up, see ring_waiter
+        wake(*own.at_work.front().queue);
         if (and_wait) {
-            let_go_.wait(held, [&] { return at_work_.empty() || !is_it(at_work_.front()); });
+            own.let_go.wait(held,
+                            [&] { return own.at_work.empty() || !is_it(own.at_work.front()); });
         }
     }
 }

@@ -26,7 +26,10 @@ class queue_line : public std::enable_shared_from_this<queue_line> {
 public:
     enum class side : std::uint8_t { getters, putters };
 
-    explicit queue_line(side of) : side_(of) {}
+    explicit queue_line(side of);
+    ~queue_line();
+    queue_line(const queue_line&) = delete;
+    queue_line& operator=(const queue_line&) = delete;
 
     /// Ends the operation at once if no thread can be had.
     void add(const queue_core& queue, std::shared_ptr<queue_operation> operation);
@@ -39,22 +42,30 @@ private:
         std::atomic<bool> withdrawn{false};
     };
     using lock = std::unique_lock<std::mutex>;
+    /// What belongs to one process, with its thread. A fork gets another, and leaves this one as it is:
+    /// its mutex may be locked, and its condition variables wait for threads that the fork has not.
+    struct shift {
+        explicit shift(unsigned forks_then) : forks(forks_then) {}
 
-    void start_thread(lock& held);
-    void serve();
+        const unsigned forks;
+        std::mutex mutex;
+        std::condition_variable more;
+        std::condition_variable let_go;
+        std::list<entry> waiting;
+        std::list<entry> at_work;  // none or one
+        bool has_thread = false;
+    };
+
+    [[nodiscard]] shift& own_shift();
+    void start_thread(shift& own, lock& held);
+    void serve(shift& own);
     void perform(entry& one) const;
     void get(entry& one) const;
     void put(entry& one) const;
     void wake(const queue_core& queue) const noexcept;
 
     const side side_;
-    std::mutex mutex_;
-    std::condition_variable more_;
-    std::condition_variable let_go_;
-    std::list<entry> waiting_;
-    std::list<entry> at_work_;  // none or one
-    bool has_thread_ = false;
-    unsigned forks_ = 0;  // when the thread began
+    std::atomic<shift*> shift_;
 };
 
 }  // namespace bulkhead::detail
