@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <optional>
+#include <pthread.h>
 #include <unistd.h>
 
 namespace bulkhead::os {
@@ -59,6 +60,11 @@ struct remembered {
     life who = 0;
 };
 
+/// One for all threads: where /proc could not be read once, it must not be read another time. A fork forgets
+/// it before it has a second thread, which could still take it for its own.
+std::atomic<life> this_process{0};
+const int forgotten_in_forks = ::pthread_atfork(nullptr, nullptr, [] { this_process.store(0); });
+
 }  // namespace
 
 life own_thread() noexcept {
@@ -69,15 +75,11 @@ life own_thread() noexcept {
 }
 
 life own_process() noexcept {
-    // One for all threads: where /proc could not be read once, it must not be read another time.
-    static std::atomic<life> self{0};
-    static std::atomic<unsigned> forks_then{0};
-    const unsigned forks = fork_count();
-    if (forks_then.load() != forks && forks_then.exchange(forks) != forks) self.store(0);
-    life known = self.load();
+    (void)forgotten_in_forks;
+    life known = this_process.load();
     if (known != 0) return known;
     const life found = life_of(::getpid());
-    return self.compare_exchange_strong(known, found) ? found : known;
+    return this_process.compare_exchange_strong(known, found) ? found : known;
 }
 
 bool thread_lives(life whose, look how) noexcept { return lives(whose, how, is_dead); }

@@ -46,16 +46,20 @@ bool is_broken(layout& memory, session& now, bool thorough) {
     return true;
 }
 
-void attach(ring::sync_object& object) {
-    session now(object.as<layout>(), detail::wait_for_ever, object.what());
-    barrier_state& state = now.draft();
+/// Another handle of this process.
+void enlist(barrier_state& state, const char* what) {
     auto* self = state.list.find(os::own_process());
     if (self == nullptr) self = state.list.add({os::own_process(), 0, 0});
     if (self == nullptr) {
         throw error("bulkhead: " + std::to_string(ring::roster::size_max) + " processes have " +
-                    object.what() + " already; no more can");
+                    what + " already; no more can");
     }
     ++self->count;
+}
+
+void attach(ring::sync_object& object) {
+    session now(object.as<layout>(), detail::wait_for_ever, object.what());
+    enlist(now.draft(), object.what());
     now.commit();
 }
 
@@ -102,7 +106,6 @@ std::uint64_t barrier::checked(std::ptrdiff_t parties) {
 }
 
 std::uint64_t barrier::arrive_as(std::ptrdiff_t count, bool and_drop) const {
-    shared().attach_fork();
     auto& memory = shared().as<layout>();
     session now(memory, detail::wait_for_ever, shared().what());
     barrier_state& state = now.draft();
@@ -115,6 +118,11 @@ std::uint64_t barrier::arrive_as(std::ptrdiff_t count, bool and_drop) const {
     // One that completes the phase needs nobody else.
     if (static_cast<std::uint64_t>(count) != missing && is_broken(memory, now, false)) {
         throw_broken(shared());
+    }
+    if (!shared()
+             .is_attached()) {  // in the step in which the fork arrives: never one without the other
+        enlist(state, shared().what());
+        shared().note_attached();
     }
     const std::uint64_t phase = state.phase;
     state.arrived += static_cast<std::uint64_t>(count);

@@ -56,16 +56,11 @@ sync_object::sync_object(std::shared_ptr<shared_object> from, sync_kind kind)
 
 sync_object::~sync_object() {
     // In a fork that has not used it, it was never attached.
-    if (traits_.detach != nullptr && forks_.load() == os::fork_count()) traits_.detach(*this);
+    if (traits_.detach != nullptr && is_attached()) traits_.detach(*this);
     // Dropped while locked: the mapping stays, since the C library has the address.
     if (object_->locks_held.load() != 0) {
         static_cast<void>(new (std::nothrow) std::shared_ptr(object_));
     }
-}
-
-void sync_object::attach_fork() {
-    const unsigned forks = os::fork_count();
-    if (forks_.exchange(forks) != forks) traits_.attach(*this);
 }
 
 }  // namespace ring

@@ -2,6 +2,7 @@
 // is in the file of its name.
 #pragma once
 
+#include "os/fork_count.hpp"
 #include "ring/object_account.hpp"
 #include "ring/shared_object.hpp"
 
@@ -42,8 +43,9 @@ public:
         return *reinterpret_cast<Layout*>(object_->body());
     }
 
-    /// Attaches again in a fork of the process that this was made in.
-    void attach_fork();
+    /// False in a fork of the process that this was made in, until somebody attaches it there.
+    [[nodiscard]] bool is_attached() const noexcept { return forks_.load() == os::fork_count(); }
+    void note_attached() noexcept { forks_.store(os::fork_count()); }
 
     /// Notes of the thread that has got the lock in it, and keeps it beyond the call; `how` is what
     /// it was told, `from_the_dead` whether it may have been a thread of this process that has died.
