@@ -4,8 +4,10 @@
 #include <bulkhead/error.hpp>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 namespace bulkhead::os {
 
@@ -81,8 +83,11 @@ mapping map_to_read(int fd, std::size_t bytes, const char* what) {
 
 bool is_sealed_memory(int fd, std::size_t bytes) noexcept {
     const int seals = ::fcntl(fd, F_GET_SEALS);
+    struct statfs system {};
     struct stat info {};
-    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && ::fstat(fd, &info) == 0 &&
+    // Of tmpfs: an access to huge pages may fail where there is none left.
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && ::fstatfs(fd, &system) == 0 &&
+           system.f_type == TMPFS_MAGIC && ::fstat(fd, &info) == 0 &&
            static_cast<std::size_t>(info.st_size) >= bytes;
 }
 

@@ -57,7 +57,7 @@ std::uint32_t notify(condition_state& state, std::uint64_t how_many, std::uint64
 /// Takes the dead off the list, and gives their notifications to others; the bits of all that are
 /// notified, as a notifier may have died before it could wake them.
 std::uint32_t bury_the_dead(condition_state& state) {
-    for (auto* entry = state.list.begin(); entry != state.list.end();) {
+    for (auto* entry = state.list.begin(); entry < state.list.end();) {
         if (os::thread_lives(entry->who, os::look::thorough)) {
             ++entry;
             continue;

@@ -60,6 +60,7 @@ struct roster {
         return new (&entries[size++]) roster_entry(entry);
     }
     void remove(roster_entry* entry) noexcept {
+        if (entry >= end()) return;
         std::move(entry + 1, end(), entry);
         --size;
     }

@@ -36,7 +36,7 @@ std::uint64_t available_in(semaphore_state& state) {
 /// True when permits of the dead have become available.
 bool release_of_the_dead(semaphore_state& state, os::look how) {
     const std::uint64_t before = available_in(state);
-    for (auto* entry = state.list.begin(); entry != state.list.end();) {
+    for (auto* entry = state.list.begin(); entry < state.list.end();) {
         if (os::process_lives(entry->who, how)) {
             ++entry;
             continue;
