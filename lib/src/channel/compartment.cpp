@@ -446,16 +446,21 @@ bool compartment::unwatch() noexcept {
     return results_waiting();
 }
 
-void compartment::sleep_as_caller(std::chrono::steady_clock::time_point until) noexcept {
+void compartment::sleep_as_caller(unsigned calls_before,
+                                  std::chrono::steady_clock::time_point until) noexcept {
     auto& word = control_->caller_asleep;
     word.store(1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with worker_port::publish
-    if (!results_waiting()) (void)os::futex_wait(word, 1, until, os::futex_scope::shared);
+    // A call before the 1 was written shows in its number, one after it in the word.
+    if (!results_waiting() && calls() == calls_before) {
+        (void)os::futex_wait(word, 1, until, os::futex_scope::shared);
+    }
     word.store(0, std::memory_order_relaxed);
 }
 
 void compartment::wake_caller() noexcept {
-    control_->caller_asleep.store(0, std::memory_order_relaxed);
+    calls_.fetch_add(1);
+    control_->caller_asleep.store(0);  // behind the number in the one order of all such
     (void)os::futex_wake(control_->caller_asleep, 1, os::futex_scope::shared);
 }
 
@@ -473,9 +478,13 @@ bool compartment::next_result_has_descriptors() const noexcept {
 }
 
 void compartment::parent_sleeps(bool sleeps) noexcept {
-    control_->parent_asleep.store(sleeps ? 1 : 0, std::memory_order_relaxed);
-    if (sleeps)
-        std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with worker_port::publish
+    if (!sleeps) {
+        control_->parent_asleep.store(0, std::memory_order_relaxed);
+        return;
+    }
+    control_->parent_asleep.store(
+        1);  // not before unwatch() has said so: pairs with pool_core::run
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with worker_port::publish
 }
 
 }  // namespace bulkhead::channel

@@ -120,10 +120,12 @@ public:
     /// It does no longer. True when a result is there, which is for the loop now: it is to be woken.
     [[nodiscard]] bool unwatch() noexcept;
     [[nodiscard]] bool is_watched() const noexcept { return watched_.load(); }
-    /// For whoever watches: sleeps until there is a result, wake_caller() is called, or the deadline passes.
-    /// One thread at a time.
-    void sleep_as_caller(std::chrono::steady_clock::time_point until) noexcept;
-    /// Results do not come any more. Any thread.
+    /// For whoever watches: sleeps until there is a result, wake_caller() has been called since calls() gave this
+    /// number, or the deadline passes. One thread at a time.
+    void sleep_as_caller(unsigned calls_before,
+                         std::chrono::steady_clock::time_point until) noexcept;
+    [[nodiscard]] unsigned calls() const noexcept { return calls_.load(); }
+    /// What it waits for comes another way. Any thread.
     void wake_caller() noexcept;
     /// Where the worker slept when it was woken for this task, or so it says; -1: it was awake.
     [[nodiscard]] int woken_on_cpu(std::uint64_t ticket) const noexcept;
@@ -211,6 +213,7 @@ private:
 
     std::mutex collecting_;
     std::atomic<bool> watched_{false};
+    std::atomic<unsigned> calls_{0};
     std::atomic<std::uint64_t> collect_next_{1};  // the sending side may look at it
 };
 

@@ -65,7 +65,9 @@ void pool_core::help(remote_task& task, std::chrono::steady_clock::time_point un
     bool spins = woken_on_cpu < 0 || woken_on_cpu != ::sched_getcpu();
     os::spinner spinner(woken_on_cpu < 0 ? watch_time_max : watch_time_after_sleep_max);
     bool slept = false;
-    while (!task.done()) {
+    while (true) {
+        const unsigned calls = box->calls();
+        if (task.done()) break;
         if (box->results_waiting()) {
             const auto got = collect_for_caller(worker, box);
             if (got == pick::something) continue;
@@ -77,7 +79,8 @@ void pool_core::help(remote_task& task, std::chrono::steady_clock::time_point un
             continue;
         }
         if (std::exchange(slept, true)) break;
-        box->sleep_as_caller(std::min(until, std::chrono::steady_clock::now() + sleep_here_max));
+        box->sleep_as_caller(calls,
+                             std::min(until, std::chrono::steady_clock::now() + sleep_here_max));
     }
 }
 

@@ -47,6 +47,8 @@ void pool_core::run() {
         for (const auto& at : seats_) {
             if (at->box) at->box->parent_sleeps(false);
         }
+        // Who is seen to watch from here on writes its 1, in unwatch(), behind these zeros.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
         spinner.reset();
     }
 }
