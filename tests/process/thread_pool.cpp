@@ -147,24 +147,57 @@ BOOST_AUTO_TEST_CASE(exceptions_arrive_as_in_a_process_pool) {
     BOOST_TEST(error_of<bulkhead::remote_error>(pool.submit([] { throw 5; })).type_name() == "int");
 }
 
-BOOST_AUTO_TEST_CASE(a_running_task_is_asked_to_stop_and_goes_on) {
+BOOST_AUTO_TEST_CASE(a_running_task_that_takes_a_token_is_cancelled_and_one_that_does_not_goes_on) {
     bulkhead::thread_pool pool(1);
     auto f = pool.submit(
-        [](std::stop_token token, const fs::path& started) {
+        [](std::stop_token token, const fs::path& started, const fs::path& release) {
             announce_pid(started);
             until([&] { return token.stop_requested(); });
+            await(release);
             return 5;
         },
-        file("on"));
+        file("on"), file("release"));
     await(file("on"));
-    BOOST_TEST(!f.cancel());
-    BOOST_TEST(f.get() == 5);
+    BOOST_TEST(f.cancel());
+    BOOST_TEST(f.cancel());
+    BOOST_TEST(!f.done());  // what it refers to is still in use
+    BOOST_TEST(!f.cancelled());
+    announce(file("release"));
+    f.wait();
+    BOOST_TEST(f.cancelled());
+    BOOST_TEST(f.cancel());
+    (void)error_of<task_cancelled>(std::move(f));
 
     auto deaf = pool.submit(hold, file("on2"), file("go"));
     await(file("on2"));
     BOOST_TEST(!deaf.cancel());
     announce(file("go"));
     BOOST_TEST(deaf.get() == ::getpid());
+
+    pool.join();
+    const auto figures = pool.stats();
+    BOOST_TEST(figures.cancelled == 1U);
+    BOOST_TEST(figures.succeeded == 1U);
+    BOOST_TEST(figures.failed == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_cancelled_task_that_throws_is_cancelled_and_one_that_has_ended_is_not) {
+    bulkhead::thread_pool pool(1);
+    auto f = pool.submit(
+        [](std::stop_token token, const fs::path& started) {
+            announce_pid(started);
+            until([&] { return token.stop_requested(); });
+            throw std::runtime_error("stopped");
+        },
+        file("on"));
+    await(file("on"));
+    BOOST_TEST(f.cancel());
+    (void)error_of<task_cancelled>(std::move(f));
+
+    auto quick = pool.submit([](std::stop_token, int x) { return x; }, 3);
+    quick.wait();
+    BOOST_TEST(!quick.cancel());
+    BOOST_TEST(quick.get() == 3);
 }
 
 BOOST_AUTO_TEST_CASE(terminate_asks_what_runs_to_stop_and_cancels_what_waits) {
@@ -179,7 +212,7 @@ BOOST_AUTO_TEST_CASE(terminate_asks_what_runs_to_stop_and_cancels_what_waits) {
     for (int i = 0; i != 20; ++i) queued.push_back(pool.submit(square, i));
     await(file("on"));
     pool.terminate();
-    BOOST_CHECK_NO_THROW(running.get());
+    (void)error_of<task_cancelled>(std::move(running));
     for (auto& f : queued) (void)error_of<task_cancelled>(std::move(f));
 }
 

@@ -37,8 +37,8 @@
 /// Cancellation. Any type of it, through the handler's slot:
 /// - async_submit: as future::cancel(), without waiting. A queued task never runs; one that runs in
 ///   a process_pool is killed with its worker; the completion, once that is so, is task_cancelled.
-///   In a thread_pool a running task gets a stop request, and its end, whatever it is, is the
-///   completion.
+///   In a thread_pool a running task that takes a std::stop_token gets a stop request, and the
+///   completion, once it has ended, is task_cancelled; one that takes none goes on.
 /// - async_get, async_put: task_cancelled, and no message has been taken or put; or, if it was too
 ///   late for that, the operation's success. No message is lost in between.
 /// - async_join: task_cancelled; the tasks go on.

@@ -108,10 +108,7 @@ public:
     }
 
     /// Waits until done(). Expects a running executor: a pool whose program is stopped does not run.
-    void wait() const {
-        const detail::state_ptr keep = state_;
-        state("wait").wait(std::nullopt);
-    }
+    void wait() const { kept("wait")->wait(std::nullopt); }
 
     /// A wait that expires leaves the task as it is; the result can be had later.
     template <class Rep, class Period>
@@ -121,12 +118,11 @@ public:
 
     template <class Clock, class Duration>
     wait_status wait_until(const std::chrono::time_point<Clock, Duration>& time) const {
-        const detail::state_ptr keep = state_;
-        auto& shared = state("wait_until");
+        const detail::state_ptr shared = kept("wait_until");
         // Another clock may be set while we wait: measure again until it says so.
         while (true) {
             const auto until = detail::deadline_at(time);
-            if (shared.wait(until)) return wait_status(true);
+            if (shared->wait(until)) return wait_status(true);
             if (until == detail::wait_not_at_all) return wait_status(false);
         }
     }
@@ -166,8 +162,7 @@ public:
     /// context is destroyed first, so is the callback. Needs bulkhead/asio.hpp.
     template <class Executor, class Callback>
     void on_done(Executor&& executor, Callback callback) {
-        detail::state_ptr shared = state_;
-        (void)state("on_done");
+        detail::state_ptr shared = kept("on_done");
         detail::with_asio<Executor, Callback>::bridge::on_done(
             *state_, std::forward<Executor>(executor),
             [callback = std::move(callback), shared = std::move(shared)]() mutable {
@@ -202,12 +197,10 @@ public:
     /// A task that has not started never runs. One that runs in a process pool is killed with its
     /// worker, and this call returns once that process is gone (at most kill_grace and a moment;
     /// from a callback it returns at once). In a thread pool a running task gets a stop request
-    /// through its std::stop_token, if its function takes one, and goes on. True if the task is
-    /// cancelled: get() then throws task_cancelled.
-    bool cancel() {
-        const detail::state_ptr keep = state_;
-        return state("cancel").cancel();
-    }
+    /// through its std::stop_token, if its function takes one: it is cancelled then, whatever it gives, and
+    /// done() once its function has returned, which nothing can enforce. One that takes none goes on. True if
+    /// the task is cancelled: get() then throws task_cancelled.
+    bool cancel() { return kept("cancel")->cancel(); }
 
     /// For the executors.
     explicit future(detail::state_ptr state) noexcept : state_(std::move(state)) {}
@@ -235,6 +228,11 @@ private:
     detail::future_state& state(const char* member) const {
         if (!state_) detail::throw_no_state(member);
         return *state_;
+    }
+    /// For members that another thread may call beside one that ends this future.
+    detail::state_ptr kept(const char* member) const {
+        (void)state(member);
+        return state_;
     }
 
     friend detail::future_state* detail::shared_state<T>(const future<T>& of) noexcept;

@@ -148,7 +148,8 @@ public:
         return detail::with_asio<Token>::bridge::join(core_, std::forward<Token>(token));
     }
     void shutdown(const shutdown_options& options = {});
-    /// close(), cancels what is queued, asks what runs to stop (std::stop_token) and waits for it.
+    /// close(), cancels what is queued, asks what runs to stop (std::stop_token) and waits for it: a task that
+    /// takes a token is cancelled then, as by future::cancel().
     void terminate();
 
     /// From now on at most this many tasks run at a time (1 to workers_max; 0: one per CPU); those that run

@@ -8,7 +8,7 @@
 namespace bulkhead::detail {
 
 local_state::local_state(thread_core& core, const task_options& options, bool takes_token)
-    : core_(core.weak_from_this()), retries_left_(options.retries) {
+    : core_(core.weak_from_this()), takes_token_(takes_token), retries_left_(options.retries) {
     // A cancel is to be known to the task, or to whoever decides on another run.
     if (takes_token || options.retry_on) stop_ = std::stop_source();
     if (!options.name.empty()) with_extras().name = options.name;

@@ -305,7 +305,8 @@ void thread_core::run_task(task_sink& reports, thread_record& me) {
         me.running = nullptr;
         ++me.tasks_done;
         --running_;
-        ++(error ? figures_.failed : figures_.succeeded);
+        ++(task.stop_asked_ ? figures_.cancelled : error ? figures_.failed : figures_.succeeded);
+        task.was_cancelled_.store(task.stop_asked_);
         task.step_.store(local_state::step::done);
     }
     room_.notify_one();
@@ -386,9 +387,10 @@ bool thread_core::cancel(local_state& state) {
                 return state.was_cancelled_.load();  // perhaps by another that has yet to finish it
             case local_state::step::running: {
                 std::stop_source stop = state.stop_;
+                const bool is_heard = state.stop_asked_ = state.takes_token_;
                 held.unlock();
                 stop.request_stop();  // runs the task's stop callbacks
-                return false;
+                return is_heard;
             }
             case local_state::step::queued:
                 break;
@@ -465,7 +467,9 @@ void thread_core::stop_running() {
     {
         const lock held(mutex_);
         for (const auto& thread : records_) {
-            if (thread.running != nullptr) sources.push_back(thread.running->stop_);
+            if (thread.running == nullptr) continue;
+            sources.push_back(thread.running->stop_);
+            thread.running->stop_asked_ = thread.running->takes_token_;
         }
     }
     for (auto& source : sources) source.request_stop();

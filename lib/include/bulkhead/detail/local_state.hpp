@@ -94,6 +94,8 @@ private:
     std::weak_ptr<thread_core> core_;
     std::atomic<step> step_{step::queued};
     std::atomic<bool> was_cancelled_{false};
+    const bool takes_token_;
+    bool stop_asked_ = false;  // under the pool's lock
     int retries_left_;
     std::int64_t queued_ns_ = 0;  // steady_clock
     std::stop_source stop_{std::nostopstate};
