@@ -38,6 +38,25 @@ private:
     long cents_ = 0;
 };
 
+/// Throws at one step of its way.
+struct bad_at {
+    enum : int { never, saving, saving_an_int, loading };
+    int when = never;
+
+    template <class Archive>
+    void save(Archive& archive, unsigned) const {
+        if (when == saving) throw std::runtime_error("on the way out");
+        if (when == saving_an_int) throw 5;
+        archive << when;
+    }
+    template <class Archive>
+    void load(Archive& archive, unsigned) {
+        archive >> when;
+        if (when == loading) throw std::out_of_range("on the way in");
+    }
+    BOOST_SERIALIZATION_SPLIT_MEMBER()
+};
+
 /// Counts, in this process, how often each half was used.
 struct split {
     int x = 0;
@@ -207,6 +226,8 @@ int all_corners(const drawing& of) {
     return corners;
 }
 account throw_it(const account&) { throw std::invalid_argument("no"); }
+bad_at make(int when) { return {when}; }
+int when_of(const bad_at& value) { return value.when; }
 
 /// An encoder into memory.
 class memory final : public bulkhead::encoder {
@@ -313,6 +334,29 @@ BOOST_AUTO_TEST_CASE(what_an_archive_refuses_is_a_codec_error) {
     one.shapes = {std::make_shared<unknown_shape>()};
     BOOST_CHECK_THROW((void)pool.submit(all_corners, one).get(), bulkhead::codec_error);
     BOOST_TEST(pool.submit(square, 7).get() == 49);
+}
+
+BOOST_AUTO_TEST_CASE(what_serialize_throws_is_a_codec_error_wherever_it_throws) {
+    process_pool pool(1);
+    const auto says = [](auto f, const std::string& text) {
+        const auto e = error_of<bulkhead::codec_error>(std::move(f));
+        BOOST_TEST_MESSAGE(e.what());
+        return std::string(e.what()).find(text) != std::string::npos;
+    };
+    const auto encode_it = bad_at{bad_at::saving};
+    const auto decode_it = bad_at{bad_at::loading};
+    BOOST_TEST(says(pool.submit(when_of, encode_it), "does not encode: on the way out"));
+    BOOST_TEST(says(pool.submit(when_of, decode_it), "does not decode: on the way in"));
+    BOOST_TEST(says(pool.submit(make, int{bad_at::saving}), "does not encode: on the way out"));
+    BOOST_TEST(says(pool.submit(make, int{bad_at::loading}), "does not decode: on the way in"));
+    BOOST_TEST(says(pool.submit(when_of, bad_at{bad_at::saving_an_int}), "no std::exception"));
+    BOOST_TEST(pool.submit(when_of, bad_at{bad_at::never}).get() == bad_at::never);
+    BOOST_TEST(pool.stats().crashed == 0U);
+
+    bulkhead::queue<bad_at> q;
+    BOOST_CHECK_THROW(q.put(encode_it), bulkhead::codec_error);
+    q.put(decode_it);
+    BOOST_CHECK_THROW((void)q.get(), bulkhead::codec_error);
 }
 
 BOOST_AUTO_TEST_CASE(queues_carry_it) {

@@ -32,9 +32,9 @@
 /// Bytes. A binary archive without header for each value: native, for processes of one build.
 /// Objects behind pointers are tracked within one value, not from one to the next.
 ///
-/// Errors. What an archive refuses (truncated bytes, a class that was not exported) is codec_error,
-/// and so is a length of a string or container that the bytes left cannot hold. What `serialize`
-/// itself throws passes through. Not all corrupted bytes are found out: a container may be given
+/// Errors. What an archive refuses (truncated bytes, a class that was not exported) is codec_error, and so are
+/// a length of a string or container that the bytes left cannot hold, and what `serialize` itself
+/// throws, with its message; of the latter std::bad_alloc passes through where a value is encoded. Not all corrupted bytes are found out: a container may be given
 /// one element for each byte left, whatever an element's size; a `serialize` that reads a length of
 /// its own must check it; and the id of a tracked object behind a pointer may lead to an object of
 /// another type. So classes with pointers are for processes that are trusted: let what a hostile
@@ -59,6 +59,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -234,7 +235,22 @@ private:
 
 inline constexpr unsigned archive_flags = boost::archive::no_header | boost::archive::no_codecvt;
 
-[[noreturn]] inline void throw_archive_failure(const char* what, const char* why) {
+/// What is being handled, as a codec_error.
+[[noreturn]] inline void throw_archive_failure(const char* what) {
+    std::string why;
+    try {
+        throw;
+    } catch (const codec_error&) {
+        throw;
+    } catch (const std::length_error&) {
+        why = "a length that is impossible";
+    } catch (const std::bad_alloc&) {
+        why = "no memory for the length that it has";
+    } catch (const std::exception& failure) {
+        why = failure.what();
+    } catch (...) {
+        why = "it threw something that is no std::exception";
+    }
     throw codec_error(std::string("bulkhead: a class with a Boost.Serialization serialize() ") +
                       what + ": " + why);
 }
@@ -261,8 +277,10 @@ struct codec<T> {
                 const T* const at = std::addressof(value);
                 archive << at;
             }
-        } catch (const boost::archive::archive_exception& failure) {
-            detail::throw_archive_failure("does not encode", failure.what());
+        } catch (const std::bad_alloc&) {
+            throw;
+        } catch (...) {
+            detail::throw_archive_failure("does not encode");
         }
     }
 
@@ -285,13 +303,8 @@ struct codec<T> {
                 if (!owned) detail::throw_bad_value("no object where there must be one");
                 return T(std::move(*owned));
             }
-        } catch (const boost::archive::archive_exception& failure) {
-            detail::throw_archive_failure("does not decode", failure.what());
-        } catch (const std::length_error&) {
-            detail::throw_archive_failure("does not decode", "a length that is impossible");
-        } catch (const std::bad_alloc&) {
-            detail::throw_archive_failure("does not decode",
-                                          "no memory for the length that it has");
+        } catch (...) {
+            detail::throw_archive_failure("does not decode");
         }
     }
 
