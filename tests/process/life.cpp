@@ -379,6 +379,9 @@ BOOST_AUTO_TEST_CASE(a_hanging_task_holds_nothing_up_while_ever_more_is_submitte
 
 BOOST_AUTO_TEST_CASE(workers_tell_what_they_are_doing) {
     process_pool pool(2);
+    for (const auto& worker : pool.workers()) {  // some have no process yet
+        BOOST_TEST((worker.state != worker_state::dead));
+    }
     const auto pids = pids_of(pool);
     BOOST_TEST(pids[0] != pids[1]);
     auto f = pool.submit(task_options{.name = "long one"}, hold, file("on"), file("go"));

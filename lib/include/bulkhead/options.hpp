@@ -154,6 +154,8 @@ struct map_options {
     std::size_t lookahead_max = 0;
 };
 
+/// `starting` from the moment when it is to be there, also before it has a process; `dead` when it is not to be
+/// there: ended for want of work, or with its pool.
 enum class worker_state : std::uint8_t { starting, idle, busy, dead };
 
 struct worker_info {

@@ -387,7 +387,7 @@ std::vector<worker_info> pool_core::workers() const {
                 info.state = !scheduler_.ledger(i).empty() ? worker_state::busy
                              : up                          ? worker_state::idle
                                                            : worker_state::starting;
-            } else if (scheduler_.step(i) == fsm::worker_step::starting) {
+            } else if (!at.resting && !broken_ && !ending_) {
                 info.state = worker_state::starting;
             }
             all.push_back(std::move(info));
