@@ -36,24 +36,22 @@ void beget_plainly_and_crash(const fs::path& born) {
     std::raise(SIGSEGV);
 }
 
-void let_run_away(const fs::path& log) {
-    const std::string runaway = BULKHEAD_TEST_PROGRAMS "/runaway";
+/// A child that is that program of the tests', once it has written to `log`.
+void let_run(const std::string& name, const fs::path& log, bool with_session) {
+    const std::string program = BULKHEAD_TEST_PROGRAMS "/" + name;
     if (::fork() == 0) {
-        ::execl(runaway.c_str(), runaway.c_str(), log.c_str(), nullptr);
+        if (with_session) ::setsid();
+        ::execl(program.c_str(), program.c_str(), log.c_str(), nullptr);
         ::_exit(127);
     }
     until([&] { return lines_of(log).size() > 3; });
 }
 
+void let_run_away(const fs::path& log) { let_run("runaway", log, false); }
+
 /// What it leaves behind has a session of its own, and is another program at each moment.
 void leave_something_restless_behind(const fs::path& log) {
-    const std::string restless = BULKHEAD_TEST_PROGRAMS "/restless";
-    if (::fork() == 0) {
-        ::setsid();
-        ::execl(restless.c_str(), restless.c_str(), log.c_str(), nullptr);
-        ::_exit(127);
-    }
-    until([&] { return lines_of(log).size() > 3; });
+    let_run("restless", log, true);
     std::raise(SIGSEGV);
 }
 

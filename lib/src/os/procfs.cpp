@@ -50,8 +50,7 @@ std::vector<std::string> cgroup_levels(const std::string& controller) {
 }
 
 std::string cgroup_file(const std::string& controller, const std::string& name) {
-    const std::string root = "/sys/fs/cgroup" + (controller.empty() ? "" : "/" + controller);
-    return root + cgroup_path(controller) + "/" + name;
+    return cgroup_levels(controller).back() + "/" + name;
 }
 
 }  // namespace

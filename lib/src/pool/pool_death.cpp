@@ -179,7 +179,7 @@ void pool_core::settle_one(remote_task& task, worker_index worker, const worker_
     if (task.what.chunk) {
         part = at.box->partial_items_of(ticket);
         if (ticket == end.references.ticket) part.items.keep(end.references.objects);
-        if (!at.lied && (part.finished != 0 || part.between)) scheduler_.progressed(worker);
+        if (!at.lied && part.finished != 0) scheduler_.progressed(worker);
     }
     if (part.between) {  // it was at none of its items
         scheduler_.removed(task);

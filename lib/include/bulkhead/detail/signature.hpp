@@ -47,6 +47,14 @@ template <class C, class R, class... P>
 struct member_signature<R (C::*)(P...) noexcept> : known_signature<R, P...> {};
 template <class C, class R, class... P>
 struct member_signature<R (C::*)(P...) const noexcept> : known_signature<R, P...> {};
+template <class C, class R, class... P>
+struct member_signature<R (C::*)(P...)&> : known_signature<R, P...> {};
+template <class C, class R, class... P>
+struct member_signature<R (C::*)(P...) const&> : known_signature<R, P...> {};
+template <class C, class R, class... P>
+struct member_signature<R (C::*)(P...) & noexcept> : known_signature<R, P...> {};
+template <class C, class R, class... P>
+struct member_signature<R (C::*)(P...) const & noexcept> : known_signature<R, P...> {};
 
 template <class F>
 requires requires { &F::operator(); }
