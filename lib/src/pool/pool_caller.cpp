@@ -35,6 +35,7 @@ void pool_core::help(remote_task& task, std::chrono::steady_clock::time_point un
     std::shared_ptr<channel::compartment> box;
     std::uint64_t ticket = 0;
     int woken_on_cpu = -1;
+    unsigned calls = 0;
     {
         const lock held(mutex_);
         worker = task.worker;
@@ -44,6 +45,7 @@ void pool_core::help(remote_task& task, std::chrono::steady_clock::time_point un
         box = seats_[worker]->box;
         ticket = task.ticket;
         if (!box || box->has_collected(ticket) || !box->watch()) return;
+        calls = box->calls();
         woken_on_cpu = box->woken_on_cpu(ticket);
         watched_.fetch_add(1, std::memory_order_relaxed);
     }
@@ -65,9 +67,7 @@ void pool_core::help(remote_task& task, std::chrono::steady_clock::time_point un
     bool spins = woken_on_cpu < 0 || woken_on_cpu != ::sched_getcpu();
     os::spinner spinner(woken_on_cpu < 0 ? watch_time_max : watch_time_after_sleep_max);
     bool slept = false;
-    while (true) {
-        const unsigned calls = box->calls();
-        if (task.done()) break;
+    while (!task.done() && box->calls() == calls) {  // called: the loop, or another worker, has it
         if (box->results_waiting()) {
             const auto got = collect_for_caller(worker, box);
             if (got == pick::something) continue;
