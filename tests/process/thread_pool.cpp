@@ -64,6 +64,19 @@ BOOST_AUTO_TEST_CASE(a_task_holds_nothing_once_it_has_ended) {
     f.wait();
     until([&] { return watched.use_count() == 1; });
     BOOST_TEST(f.get() == 1);
+
+    auto cancelled = pool.submit(
+        [](std::stop_token token, std::shared_ptr<int> p, const fs::path& started) {
+            announce_pid(started);
+            until([&] { return token.stop_requested(); });
+            return p;
+        },
+        watched, file("on"));
+    await(file("on"));
+    BOOST_TEST(cancelled.cancel());
+    cancelled.wait();
+    until([&] { return watched.use_count() == 1; });
+    BOOST_TEST(cancelled.cancelled());
 }
 
 BOOST_AUTO_TEST_CASE(what_a_parameter_refers_to_is_not_converted) {

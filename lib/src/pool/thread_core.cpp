@@ -286,6 +286,7 @@ void thread_core::run_task(task_sink& reports, thread_record& me) {
     while (error && task.may_be_retried() && is_worth_retrying(task, error)) {
         {
             const lock held(mutex_);
+            if (task.stop_asked_) break;
             note_times(started - queued, ended - started);
             ++figures_.retried;
         }
@@ -310,6 +311,10 @@ void thread_core::run_task(task_sink& reports, thread_record& me) {
         task.step_.store(local_state::step::done);
     }
     room_.notify_one();
+    if (task.stop_asked_) {  // nobody sets it any more
+        error = nullptr;
+        task.drop_value();
+    }
     task.failed_ = error != nullptr;
     task.error_ = std::move(error);
     task.tell_last_progress();
@@ -466,6 +471,7 @@ void thread_core::stop_running() {
     std::vector<std::stop_source> sources;
     {
         const lock held(mutex_);
+        sources.reserve(records_.size());
         for (const auto& thread : records_) {
             if (thread.running == nullptr) continue;
             sources.push_back(thread.running->stop_);

@@ -59,6 +59,8 @@ protected:
     /// Destroys callable and arguments: a task that has ended holds no more than its result.
     virtual void drop() noexcept = 0;
     virtual void take_value(void* out) = 0;
+    /// The same of the result, which nobody will take.
+    virtual void drop_value() noexcept = 0;
     [[nodiscard]] std::stop_token stop_token() const { return stop_.get_token(); }
 
 private:
@@ -263,6 +265,7 @@ private:
     }
     [[nodiscard]] bool can_run_again() const noexcept override { return copyable; }
     void drop() noexcept override { call_.reset(); }
+    void drop_value() noexcept override { value_.reset(); }
     void take_value(void* out) override {
         if constexpr (!std::is_void_v<result>) {
             static_cast<std::optional<result>*>(out)->emplace(std::move(*value_));
