@@ -34,7 +34,8 @@
 ///
 /// Errors. What an archive refuses (truncated bytes, a class that was not exported) is codec_error, and so are
 /// a length of a string or container that the bytes left cannot hold, and what `serialize` itself
-/// throws, with its message; of the latter std::bad_alloc passes through where a value is encoded. Not all corrupted bytes are found out: a container may be given
+/// throws, with its message; an `error` of this library passes through, and so does std::bad_alloc where a
+/// value is encoded. Not all corrupted bytes are found out: a container may be given
 /// one element for each byte left, whatever an element's size; a `serialize` that reads a length of
 /// its own must check it; and the id of a tracked object behind a pointer may lead to an object of
 /// another type. So classes with pointers are for processes that are trusted: let what a hostile
@@ -59,6 +60,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cxxabi.h>
 #include <exception>
 #include <memory>
 #include <new>
@@ -240,12 +242,14 @@ inline constexpr unsigned archive_flags = boost::archive::no_header | boost::arc
     std::string why;
     try {
         throw;
-    } catch (const codec_error&) {
+    } catch (const error&) {  // a codec_error, or the system's: no memory, no descriptor
         throw;
-    } catch (const std::length_error&) {
-        why = "a length that is impossible";
-    } catch (const std::bad_alloc&) {
-        why = "no memory for the length that it has";
+    } catch (const abi::__forced_unwind&) {
+        throw;
+    } catch (const std::length_error& failure) {
+        why = std::string("a length that is impossible: ") + failure.what();
+    } catch (const std::bad_alloc& failure) {
+        why = std::string("no memory for the length that it has: ") + failure.what();
     } catch (const std::exception& failure) {
         why = failure.what();
     } catch (...) {
