@@ -32,9 +32,10 @@ using session = ring::monitor_session<condition_state>;
 std::uint32_t bit_of(std::uint64_t number) { return std::uint32_t{1} << (number % 32); }
 
 ring::roster_entry* find(condition_state& state, std::uint64_t number) {
-    const auto found = std::find_if(state.list.begin(), state.list.end(),
-                                    [&](const auto& entry) { return entry.count == number; });
-    return found == state.list.end() ? nullptr : found;
+    auto* const last = state.list.end();
+    auto* const found = std::find_if(state.list.begin(), last,
+                                     [&](const auto& entry) { return entry.count == number; });
+    return found == last ? nullptr : found;
 }
 
 /// Marks up to so many of those that waited when `before` was the next number; the bits of those marked.

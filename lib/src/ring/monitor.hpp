@@ -45,24 +45,29 @@ struct roster {
     roster_entry entries[size_max];
 
     [[nodiscard]] roster_entry* begin() noexcept { return entries; }
-    // Somebody may overwrite the size at any time.
+    // Somebody may overwrite the size at any time: read once, and once in each member.
     [[nodiscard]] roster_entry* end() noexcept {
-        return entries + std::min<std::uint64_t>(size, size_max);
+        const std::uint64_t now = std::atomic_ref(size).load(std::memory_order_relaxed);
+        return entries + std::min<std::uint64_t>(now, size_max);
     }
     [[nodiscard]] roster_entry* find(os::life who) noexcept {
+        roster_entry* const last = end();
         roster_entry* const found =
-            std::find_if(begin(), end(), [&](const roster_entry& e) { return e.who == who; });
-        return found == end() ? nullptr : found;
+            std::find_if(begin(), last, [&](const roster_entry& e) { return e.who == who; });
+        return found == last ? nullptr : found;
     }
     /// nullptr when it is full.
     roster_entry* add(const roster_entry& entry) noexcept {
-        if (size >= size_max) return nullptr;
-        return new (&entries[size++]) roster_entry(entry);
+        roster_entry* const last = end();
+        if (last == entries + size_max) return nullptr;
+        size = static_cast<std::uint64_t>(last - entries) + 1;
+        return new (last) roster_entry(entry);
     }
     void remove(roster_entry* entry) noexcept {
-        if (entry >= end()) return;
-        std::move(entry + 1, end(), entry);
-        --size;
+        roster_entry* const last = end();
+        if (entry >= last) return;
+        std::move(entry + 1, last, entry);
+        size = static_cast<std::uint64_t>(last - entries) - 1;
     }
 };
 

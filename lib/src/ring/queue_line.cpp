@@ -140,7 +140,8 @@ void queue_line::put(entry& one) const {
 
 void queue_line::withdraw(const queue_operation& operation, bool and_wait) {
     const auto is_it = [&](const entry& one) { return one.operation.get() == &operation; };
-    shift& own = own_shift();
+    shift& own = *shift_.load(std::memory_order_acquire);
+    if (own.forks != os::fork_count()) return;  // one of the parent's, which ends it
     lock held(own.mutex);
     if (const auto at = std::find_if(own.waiting.begin(), own.waiting.end(), is_it);
         at != own.waiting.end()) {
