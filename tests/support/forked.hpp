@@ -23,7 +23,7 @@
 namespace test {
 
 /// Runs `body` in a forked child, which ends with 0, or 1 if it throws, and dies with the test.
-/// Only while this process has one thread.
+/// Only while this process has one thread, or others that sleep.
 template <class F>
 pid_t forked(F&& body) {
     const pid_t pid = ::fork();

@@ -47,7 +47,8 @@
 /// so are puts: a large message that waits for room holds up those behind it. Pending operations
 /// keep the queue alive, when the last handle is gone too. While there are any, a thread of the
 /// library waits for each side of such a queue; 200 ms after, it is gone. A message that was taken
-/// for a handler whose context is destroyed before it is called is lost with it.
+/// for a handler whose context is destroyed before it is called is lost with it. In a fork, what was
+/// pending is the parent's: its handlers are not called there. Use a context that was made after it.
 #pragma once
 
 #include <bulkhead/detail/asio_operation.hpp>
