@@ -12,4 +12,13 @@ namespace bulkhead::os {
 /// The same, for who looks often.
 [[nodiscard]] const std::atomic<unsigned>& fork_counter() noexcept;
 
+/// Remembers in which process it was made.
+class fork_mark {
+public:
+    [[nodiscard]] bool in_a_fork() const noexcept { return fork_count() != forks_; }
+
+private:
+    unsigned forks_ = fork_count();
+};
+
 }  // namespace bulkhead::os

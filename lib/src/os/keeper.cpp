@@ -2,7 +2,6 @@
 #include "os/keeper.hpp"
 
 #include "os/doorbell.hpp"
-#include "os/fork_count.hpp"
 #include "os/keeper_table.hpp"
 #include "os/kill_point.hpp"
 
@@ -136,7 +135,7 @@ void keeper::revive() noexcept {
     }
 }
 
-keeper::keeper() : forks_(fork_count()) {
+keeper::keeper() {
     try {
         memory_ = make_memfd("bulkhead-keeper", sizeof(keeper_table));
         mapped_ = map_shared(memory_.get(), sizeof(keeper_table), "the keeper's table");
@@ -200,8 +199,6 @@ bool keeper::has_remains() const noexcept {
     return std::any_of(table_->places.begin(), table_->places.begin() + never_used_,
                        [](const auto& at) { return at.load() != 0; });
 }
-
-bool keeper::in_a_fork() const noexcept { return fork_count() != forks_; }
 
 pid_t keeper::pid() const {
     const std::lock_guard lock(mutex_);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "os/fd.hpp"
+#include "os/fork_count.hpp"
 #include "os/launch.hpp"
 #include "os/memfd.hpp"
 
@@ -83,11 +84,11 @@ private:
     [[nodiscard]] static std::weak_ptr<keeper>& current();
     /// Of compartments that have been left.
     [[nodiscard]] bool has_remains() const noexcept;
-    [[nodiscard]] bool in_a_fork() const noexcept;
+    [[nodiscard]] bool in_a_fork() const noexcept { return made_.in_a_fork(); }
 
     std::mutex start_mutex_;  // while a keeper is started; before mutex_
     mutable std::mutex mutex_;
-    unsigned forks_;
+    fork_mark made_;
     unique_fd memory_;
     mapping mapped_;
     keeper_table* table_ = nullptr;

@@ -23,7 +23,7 @@ public:
     }
 
     [[nodiscard]] std::optional<std::size_t> next(deadline until) override {
-        if (os::fork_count() != forks_) {
+        if (made_.in_a_fork()) {
             throw usage_error(
                 "bulkhead: a wait for tasks was begun in the process of which this is a fork: "
                 "they end there");
@@ -49,7 +49,7 @@ private:
         wake_.notify_one();
     }
 
-    const unsigned forks_ = os::fork_count();
+    os::fork_mark made_;
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<std::size_t> ended_;

@@ -11,13 +11,13 @@
 
 namespace bulkhead::detail {
 
-/// Remembers in which process it was made.
+/// Knows the process that it was made in.
 class fork_guard {
 public:
     /// `kind`: of pool, for the sentence.
     explicit fork_guard(const char* kind) noexcept : kind_(kind) {}
 
-    [[nodiscard]] bool in_a_fork() const noexcept { return os::fork_count() != forks_; }
+    [[nodiscard]] bool in_a_fork() const noexcept { return made_.in_a_fork(); }
     /// Throws usage_error in a fork: the pool's threads, and whoever had a lock, are not there.
     void check_process() const {
         if (!in_a_fork()) return;
@@ -28,7 +28,7 @@ public:
 
 private:
     const char* kind_;
-    const unsigned forks_ = os::fork_count();
+    os::fork_mark made_;
 };
 
 /// The core of a pool one of whose members is called. Throws as check_process().

@@ -20,10 +20,10 @@ struct process::impl {
     os::child child;
     process_status status;
     std::vector<detail::kept_object> kept;  // what the arguments' handles name
-    unsigned forks = os::fork_count();
+    os::fork_mark made;
 
     bool ended(std::optional<std::chrono::steady_clock::time_point> deadline) {
-        if (child.reaped() || os::fork_count() != forks) return true;  // a fork has no say in it
+        if (child.reaped() || made.in_a_fork()) return true;  // a fork has no say in it
         if (!child.wait_ended(deadline)) return false;
         status = child.reap();
         os::keeper::revive();

@@ -1,7 +1,6 @@
 // The thread of a queue's waiting operations.
 #include "ring/queue_line.hpp"
 
-#include "os/fork_count.hpp"
 #include "os/own_thread.hpp"
 
 #include <bulkhead/error.hpp>
@@ -28,18 +27,18 @@ std::exception_ptr cancelled() {
 
 }  // namespace
 
-queue_line::queue_line(side of) : side_(of), shift_(new shift(os::fork_count())) {}
+queue_line::queue_line(side of) : side_(of), shift_(new shift) {}
 
 queue_line::~queue_line() {
     shift* const last = shift_.load();
-    if (last->forks == os::fork_count()) delete last;
+    if (!last->made.in_a_fork()) delete last;
 }
 
 queue_line::shift& queue_line::own_shift() {
     // Acquire: partner is the exchange by another thread of this fork.
     shift* known = shift_.load(std::memory_order_acquire);
-    if (known->forks == os::fork_count()) return *known;
-    auto fresh = std::make_unique<shift>(os::fork_count());
+    if (!known->made.in_a_fork()) return *known;
+    auto fresh = std::make_unique<shift>();
     if (!shift_.compare_exchange_strong(known, fresh.get())) return *known;
     return *fresh.release();
 }
@@ -141,7 +140,7 @@ void queue_line::put(entry& one) const {
 void queue_line::withdraw(const queue_operation& operation, bool and_wait) {
     const auto is_it = [&](const entry& one) { return one.operation.get() == &operation; };
     shift& own = *shift_.load(std::memory_order_acquire);
-    if (own.forks != os::fork_count()) return;  // one of the parent's, which ends it
+    if (own.made.in_a_fork()) return;  // one of the parent's, which ends it
     lock held(own.mutex);
     if (const auto at = std::find_if(own.waiting.begin(), own.waiting.end(), is_it);
         at != own.waiting.end()) {

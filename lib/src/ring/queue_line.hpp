@@ -10,6 +10,8 @@
 // queue only for the operation at work, and lets go of it before that is told its end.
 #pragma once
 
+#include "os/fork_count.hpp"
+
 #include <bulkhead/detail/queue_core.hpp>
 #include <bulkhead/detail/queue_operation.hpp>
 
@@ -45,9 +47,7 @@ private:
     /// What belongs to one process, with its thread. A fork gets another, and leaves this one as it is:
     /// its mutex may be locked, and its condition variables wait for threads that the fork has not.
     struct shift {
-        explicit shift(unsigned forks_then) : forks(forks_then) {}
-
-        const unsigned forks;
+        os::fork_mark made;
         std::mutex mutex;
         std::condition_variable more;
         std::condition_variable let_go;
