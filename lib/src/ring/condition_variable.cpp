@@ -32,10 +32,7 @@ using session = ring::monitor_session<condition_state>;
 std::uint32_t bit_of(std::uint64_t number) { return std::uint32_t{1} << (number % 32); }
 
 ring::roster_entry* find(condition_state& state, std::uint64_t number) {
-    auto* const last = state.list.end();
-    auto* const found = std::find_if(state.list.begin(), last,
-                                     [&](const auto& entry) { return entry.count == number; });
-    return found == last ? nullptr : found;
+    return state.list.find_if([&](const auto& entry) { return entry.count == number; });
 }
 
 /// Marks up to so many of those that waited when `before` was the next number; the bits of those marked.
@@ -58,15 +55,10 @@ std::uint32_t notify(condition_state& state, std::uint64_t how_many, std::uint64
 /// Takes the dead off the list, and gives their notifications to others; the bits of all that are
 /// notified, as a notifier may have died before it could wake them.
 std::uint32_t bury_the_dead(condition_state& state) {
-    for (auto* entry = state.list.begin(); entry < state.list.end();) {
-        if (os::thread_lives(entry->who, os::look::thorough)) {
-            ++entry;
-            continue;
-        }
-        const std::uint64_t orphaned = entry->mark;
-        state.list.remove(entry);
-        if (orphaned != 0) (void)notify(state, 1, orphaned);
-    }
+    state.list.remove_dead([](os::life who) { return os::thread_lives(who, os::look::thorough); },
+                           [&](const ring::roster_entry& dead) {
+                               if (dead.mark != 0) (void)notify(state, 1, dead.mark);
+                           });
     std::uint32_t bits = 0;
     for (const auto& entry : state.list) bits |= entry.mark != 0 ? bit_of(entry.count) : 0;
     return bits;

@@ -50,11 +50,14 @@ struct roster {
         const std::uint64_t now = std::atomic_ref(size).load(std::memory_order_relaxed);
         return entries + std::min<std::uint64_t>(now, size_max);
     }
-    [[nodiscard]] roster_entry* find(os::life who) noexcept {
+    template <class Predicate>
+    [[nodiscard]] roster_entry* find_if(const Predicate& is_it) noexcept {
         roster_entry* const last = end();
-        roster_entry* const found =
-            std::find_if(begin(), last, [&](const roster_entry& e) { return e.who == who; });
+        roster_entry* const found = std::find_if(begin(), last, is_it);
         return found == last ? nullptr : found;
+    }
+    [[nodiscard]] roster_entry* find(os::life who) noexcept {
+        return find_if([&](const roster_entry& e) { return e.who == who; });
     }
     /// nullptr when it is full.
     roster_entry* add(const roster_entry& entry) noexcept {
@@ -68,6 +71,19 @@ struct roster {
         if (entry >= last) return;
         std::move(entry + 1, last, entry);
         size = static_cast<std::uint64_t>(last - entries) - 1;
+    }
+    /// Removes those of whom `lives(who)` is not true; `removed(entry)` is told of each after it.
+    template <class Lives, class Removed>
+    void remove_dead(const Lives& lives, const Removed& removed) {
+        for (roster_entry* at = begin(); at < end();) {
+            if (lives(at->who)) {
+                ++at;
+                continue;
+            }
+            const roster_entry dead = *at;
+            remove(at);
+            removed(dead);
+        }
     }
 };
 

@@ -36,15 +36,12 @@ std::uint64_t available_in(semaphore_state& state) {
 /// True when permits of the dead have become available.
 bool release_of_the_dead(semaphore_state& state, os::look how) {
     const std::uint64_t before = available_in(state);
-    for (auto* entry = state.list.begin(); entry < state.list.end();) {
-        if (os::process_lives(entry->who, how)) {
-            ++entry;
-            continue;
-        }
-        const std::uint64_t surplus = state.permits - std::min(state.permits, state.first_permits);
-        state.permits -= std::min(entry->count, surplus);
-        state.list.remove(entry);
-    }
+    state.list.remove_dead([&](os::life who) { return os::process_lives(who, how); },
+                           [&](const ring::roster_entry& dead) {
+                               const std::uint64_t surplus =
+                                   state.permits - std::min(state.permits, state.first_permits);
+                               state.permits -= std::min(dead.count, surplus);
+                           });
     return available_in(state) > before;
 }
 
