@@ -391,11 +391,10 @@ bool thread_core::cancel(local_state& state) {
             case local_state::step::done:
                 return state.was_cancelled_.load();  // perhaps by another that has yet to finish it
             case local_state::step::running: {
-                std::stop_source stop = state.stop_;
-                const bool is_heard = state.stop_asked_ = state.takes_token_;
+                std::stop_source stop = state.mark_stopped();
                 held.unlock();
-                stop.request_stop();  // runs the task's stop callbacks
-                return is_heard;
+                stop.request_stop();
+                return state.takes_token_;
             }
             case local_state::step::queued:
                 break;
@@ -473,9 +472,7 @@ void thread_core::stop_running() {
         const lock held(mutex_);
         sources.reserve(records_.size());
         for (const auto& thread : records_) {
-            if (thread.running == nullptr) continue;
-            sources.push_back(thread.running->stop_);
-            thread.running->stop_asked_ = thread.running->takes_token_;
+            if (thread.running != nullptr) sources.push_back(thread.running->mark_stopped());
         }
     }
     for (auto& source : sources) source.request_stop();

@@ -87,6 +87,12 @@ private:
     /// A failure may be worth another run.
     [[nodiscard]] bool may_be_retried() const noexcept;
 
+    /// It is cancelled if it takes a token. Under the pool's lock; the request itself, which runs the task's stop
+    /// callbacks, is to be made without it.
+    [[nodiscard]] std::stop_source mark_stopped() {
+        stop_asked_ = takes_token_;
+        return stop_;
+    }
     /// Another run begins.
     void forget_progress() noexcept;
     /// The last report, if the watchers do not know it.
