@@ -558,12 +558,7 @@ BOOST_AUTO_TEST_CASE(a_task_in_a_thread_is_asked_to_stop_and_is_cancelled_when_i
     net::cancellation_signal signal;
     outcome<int> came;
     pool.async_submit(
-        [](std::stop_token token, const fs::path& started) {
-            announce(started);
-            until([&] { return token.stop_requested(); });
-            return 5;
-        },
-        file("on"),
+        until_stopped, file("on"),
         net::bind_cancellation_slot(signal.slot(), net::bind_executor(io, came.handler())));
     await(file("on"));
     outcome<int> queued;
@@ -734,13 +729,13 @@ BOOST_AUTO_TEST_CASE(a_fork_is_served_too_also_when_it_came_beside_the_queues_th
         return came.value == x;
     };
     BOOST_TEST(get_and_put(1));
-    const pid_t child =
-        forked([&] {  // the thread, which the fork has not, waits for more just then
-            for (int i = 0; i != 100; ++i) {
-                if (!get_and_put(i)) throw std::runtime_error("another number came");
-                std::this_thread::sleep_for(1ms);
-            }
-        });
+    // The thread, which the fork has not, waits for more just then.
+    const pid_t child = forked([&] {
+        for (int i = 0; i != 100; ++i) {
+            if (!get_and_put(i)) throw std::runtime_error("another number came");
+            std::this_thread::sleep_for(1ms);
+        }
+    });
     BOOST_TEST(ended(child) == 0);
     BOOST_TEST(get_and_put(2));
 }

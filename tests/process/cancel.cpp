@@ -11,12 +11,6 @@ using bulkhead::process_pool;
 using bulkhead::task_cancelled;
 using bulkhead::task_options;
 
-pid_t until_stopped(std::stop_token token, const fs::path& started) {
-    announce_pid(started);
-    until([&] { return token.stop_requested(); });
-    return ::getpid();
-}
-
 void ignore_stop(std::stop_token, const fs::path& started) { hang(started); }
 
 void tell_stop(std::stop_token token, const fs::path& started, const fs::path& told) {

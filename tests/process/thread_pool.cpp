@@ -67,8 +67,7 @@ BOOST_AUTO_TEST_CASE(a_task_holds_nothing_once_it_has_ended) {
 
     auto cancelled = pool.submit(
         [](std::stop_token token, std::shared_ptr<int> p, const fs::path& started) {
-            announce_pid(started);
-            until([&] { return token.stop_requested(); });
+            (void)until_stopped(token, started);
             return p;
         },
         watched, file("on"));
@@ -164,8 +163,7 @@ BOOST_AUTO_TEST_CASE(a_running_task_that_takes_a_token_is_cancelled_and_one_that
     bulkhead::thread_pool pool(1);
     auto f = pool.submit(
         [](std::stop_token token, const fs::path& started, const fs::path& release) {
-            announce_pid(started);
-            until([&] { return token.stop_requested(); });
+            (void)until_stopped(token, started);
             await(release);
             return 5;
         },
@@ -198,8 +196,7 @@ BOOST_AUTO_TEST_CASE(a_cancelled_task_that_throws_is_cancelled_and_one_that_has_
     bulkhead::thread_pool pool(1);
     auto f = pool.submit(
         [](std::stop_token token, const fs::path& started) {
-            announce_pid(started);
-            until([&] { return token.stop_requested(); });
+            (void)until_stopped(token, started);
             throw std::runtime_error("stopped");
         },
         file("on"));
@@ -215,12 +212,7 @@ BOOST_AUTO_TEST_CASE(a_cancelled_task_that_throws_is_cancelled_and_one_that_has_
 
 BOOST_AUTO_TEST_CASE(terminate_asks_what_runs_to_stop_and_cancels_what_waits) {
     bulkhead::thread_pool pool(1);
-    auto running = pool.submit(
-        [](std::stop_token token, const fs::path& started) {
-            announce_pid(started);
-            until([&] { return token.stop_requested(); });
-        },
-        file("on"));
+    auto running = pool.submit(until_stopped, file("on"));
     std::vector<future<int>> queued;
     for (int i = 0; i != 20; ++i) queued.push_back(pool.submit(square, i));
     await(file("on"));

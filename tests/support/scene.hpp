@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
@@ -104,6 +105,13 @@ using options_of =
 inline pid_t hold(const fs::path& started, const fs::path& release) {
     announce_pid(started);
     await(release);
+    return ::getpid();
+}
+
+/// The same, until it is asked to stop.
+inline pid_t until_stopped(std::stop_token token, const fs::path& started) {
+    announce_pid(started);
+    until([&] { return token.stop_requested(); });
     return ::getpid();
 }
 
