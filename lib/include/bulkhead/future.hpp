@@ -198,9 +198,8 @@ public:
     /// worker, and this call returns once that process is gone (at most kill_grace and a moment;
     /// from a callback it returns at once). In a thread pool a running task gets a stop request
     /// through its std::stop_token, if its function takes one: it is cancelled then, whatever it gives, and
-    /// done() once its function has returned, which nothing can enforce: wait() before what it refers to goes. One
-    /// that takes none goes on. True if
-    /// the task is cancelled: get() then throws task_cancelled.
+    /// done() once its function has returned, which nothing can enforce: wait() before what it refers to goes.
+    /// One that takes none goes on. True if the task is cancelled: get() then throws task_cancelled.
     bool cancel() { return kept("cancel")->cancel(); }
 
     /// For the executors.

@@ -482,8 +482,8 @@ void compartment::parent_sleeps(bool sleeps) noexcept {
         control_->parent_asleep.store(0, std::memory_order_relaxed);
         return;
     }
-    control_->parent_asleep.store(
-        1);  // not before unwatch() has said so: pairs with pool_core::run
+    // Not before unwatch() has said so: pairs with pool_core::run.
+    control_->parent_asleep.store(1);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with worker_port::publish
 }
 

@@ -40,8 +40,8 @@ bool pool_core::collect_all() {
         const seat& at = *seats_[i];
         if (!has_results(at)) continue;
         drain(i, batch, batch_max);
-        if (at.box->is_watched())
-            at.box->wake_caller();  // it may look for what has just been taken
+        // Who watches may look for what has just been taken.
+        if (at.box->is_watched()) at.box->wake_caller();
         progress = progress || at.coming;
     }
     std::vector<remote_task*> resolved;

@@ -119,8 +119,8 @@ std::uint64_t barrier::arrive_as(std::ptrdiff_t count, bool and_drop) const {
     if (static_cast<std::uint64_t>(count) != missing && is_broken(memory, now, false)) {
         throw_broken(shared());
     }
-    if (!shared()
-             .is_attached()) {  // in the step in which the fork arrives: never one without the other
+    // In the step in which the fork arrives: never one without the other.
+    if (!shared().is_attached()) {
         enlist(state, shared().what());
         shared().note_attached();
     }
