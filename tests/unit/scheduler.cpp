@@ -105,6 +105,42 @@ BOOST_AUTO_TEST_CASE(idle_workers_come_first_and_in_turn) {
     BOOST_TEST((b.hand_out() == handed{{5, 0}}));
 }
 
+BOOST_AUTO_TEST_CASE(where_no_worker_is_without_short_tasks_go_out_in_runs_and_others_by_turns) {
+    const auto runs_of = [](std::uint64_t run_ns, std::size_t tasks) {
+        bench b(2);
+        b.two_measured(run_ns);
+        for (std::size_t i = 0; i != tasks; ++i) b.submit();
+        const auto all = b.hand_out();
+        BOOST_REQUIRE(all.size() == tasks);
+        BOOST_TEST(all[0].second != all[1].second);  // each of the two had nothing
+        std::vector<std::size_t> runs{1};
+        for (std::size_t i = 3; i != tasks; ++i) {
+            if (all[i].second == all[i - 1].second) {
+                ++runs.back();
+            } else {
+                runs.push_back(1);
+            }
+        }
+        return runs;
+    };
+    BOOST_TEST((runs_of(100, 2 + 3 * in_a_row_max) == std::vector<std::size_t>(3, in_a_row_max)));
+    BOOST_TEST((runs_of(in_a_row_ns / 2, 8) == std::vector<std::size_t>(3, 2)));
+    BOOST_TEST((runs_of(in_a_row_ns, 8) == std::vector<std::size_t>(6, 1)));
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_is_through_comes_first_whoever_is_at_its_turn) {
+    for (std::size_t tasks = 3; tasks != 3 * in_a_row_max; ++tasks) {
+        bench b(2);
+        b.two_measured(100);
+        for (std::size_t i = 0; i != tasks; ++i) b.submit();
+        const worker_index through = tasks % 2;
+        (void)b.hand_out();
+        while (!b.ledger(through).empty()) b.finish_first(through, 100);
+        b.submit();
+        BOOST_TEST((b.hand_out() == handed{{b.tasks.size(), through}}));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(higher_priority_is_handed_out_first_and_equals_in_order) {
     bench b(1);
     b.submit(0);
@@ -466,8 +502,9 @@ BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
         BOOST_TEST_CONTEXT("seed " << seed) {
             std::mt19937 random(seed);
             const auto workers = static_cast<worker_index>(1 + random() % 5);
+            const unsigned priorities = seed % 2 == 0 ? 1 : 3;
             bench b(workers);
-            std::vector<bool> known_up(workers);
+            std::vector<bool> suspended(workers);
             std::set<task_node*> open;
             const auto pick_handed = [&]() -> task_node* {
                 std::vector<task_node*> all;
@@ -478,16 +515,27 @@ BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
             };
             for (int round = 0; round != 2'000; ++round) {
                 const auto worker = static_cast<worker_index>(random() % workers);
-                switch (random() % 9) {
+                switch (random() % 10) {
                     case 0:
                     case 1:
-                        open.insert(&b.submit(static_cast<std::int32_t>(random() % 3) - 1,
+                        open.insert(&b.submit(static_cast<std::int32_t>(random() % priorities) - 1,
                                               static_cast<std::uint32_t>(random() % 3)));
                         break;
                     case 2:
                     case 3: {
                         auto* best = b.s.first_waiting();
-                        if (const auto out = b.s.next()) {
+                        std::set<worker_index> vacant;
+                        for (worker_index i = 0; i != workers; ++i) {
+                            if (b.s.step(i) == worker_step::ready && !suspended[i] &&
+                                b.s.ledger(i).empty()) {
+                                vacant.insert(i);
+                            }
+                        }
+                        const auto out = b.s.next();
+                        if (best != nullptr && !vacant.empty()) {
+                            BOOST_REQUIRE((out && vacant.contains(out->worker)));
+                        }
+                        if (out) {
                             BOOST_REQUIRE((out->task == best));
                             BOOST_REQUIRE((b.s.step(out->worker) == worker_step::ready));
                             BOOST_REQUIRE((b.s.ledger(out->worker).back() == best));
@@ -515,9 +563,14 @@ BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
                     case 7:
                         if (b.s.step(worker) == worker_step::ready) b.s.condemn(worker);
                         break;
+                    case 8:
+                        suspended[worker] = !suspended[worker];
+                        b.s.suspend(worker, suspended[worker]);
+                        break;
                     default:
                         if (b.s.step(worker) == worker_step::absent) {
                             b.up(worker);
+                            suspended[worker] = false;
                         } else {
                             while (auto* task = b.s.ledger(worker).back()) {
                                 if (random() % 2 == 0) {
@@ -546,6 +599,7 @@ BOOST_AUTO_TEST_CASE(any_order_of_events_keeps_the_books_right) {
             }
             // Whatever happened: with a ready worker, everything is handed out in the end.
             for (worker_index i = 0; i != workers; ++i) {
+                b.s.suspend(i, false);
                 if (b.s.step(i) == worker_step::absent) b.up(i);
                 if (b.s.step(i) == worker_step::condemned) {
                     while (auto* task = b.s.ledger(i).back()) b.s.returned(*task);

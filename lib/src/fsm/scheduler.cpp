@@ -42,11 +42,14 @@ void scheduler::submitted(task_node& task) {
     if (equals.size() == 1) no_room_ = false;  // it may be the first now
 }
 
+scheduler::backlog::iterator scheduler::first_backlog() noexcept {
+    return std::find_if(backlog_.begin(), backlog_.end(),
+                        [](const auto& equals) { return !equals.second.empty(); });
+}
+
 task_node* scheduler::first_waiting() noexcept {
-    for (auto& [priority, list] : backlog_) {
-        if (!list.empty()) return list.front();
-    }
-    return nullptr;
+    const auto equals = first_backlog();
+    return equals == backlog_.end() ? nullptr : equals->second.front();
 }
 
 std::optional<std::int32_t> scheduler::outranked() noexcept {
@@ -79,32 +82,14 @@ std::size_t scheduler::window(seat& worker) const noexcept {
 
 std::optional<hand_out> scheduler::next() {
     if (no_room_ || waiting_ == 0) return std::nullopt;
-    task_node& task = *first_waiting();
-    const bool all_equal = backlog_.find(task.priority)->second.size() == waiting_;
-    const auto count = static_cast<worker_index>(workers_.size());
-    worker_index chosen = no_worker;
-    for (worker_index i = 0; i != count; ++i) {
-        const worker_index at = (cursor_ + i) % count;
-        seat& candidate = workers_[at];
-        if (candidate.step != worker_step::ready || candidate.budget == 0 || candidate.suspended) {
-            continue;
-        }
-        if (candidate.ledger.empty()) {
-            chosen = at;
-            break;
-        }
-        if (chosen == no_worker && all_equal &&
-            candidate.ledger.back()->priority == task.priority &&
-            candidate.ledger.size() < window(candidate)) {
-            chosen = at;
-        }
-    }
+    const auto equals = first_backlog();
+    task_node& task = *equals->second.front();
+    const worker_index chosen = place(task.priority, equals->second.size() == waiting_);
     if (chosen == no_worker) {
         no_room_ = true;
         return std::nullopt;
     }
-    cursor_ = (chosen + 1) % count;
-    unlink_waiting(task);
+    unlink_waiting(task, equals);
     task.step = task_step::handed;
     task.worker = chosen;
     seat& to = workers_[chosen];
@@ -115,13 +100,48 @@ std::optional<hand_out> scheduler::next() {
     return hand_out{&task, chosen};
 }
 
-void scheduler::unlink_waiting(task_node& task) {
-    const auto list = backlog_.find(task.priority);
-    list->second.remove(task);
+worker_index scheduler::place(std::int32_t priority, bool may_queue) noexcept {
+    const auto count = static_cast<worker_index>(workers_.size());
+    worker_index with_room = no_worker;
+    for (worker_index i = 0, at = cursor_; i != count; ++i, at = at + 1 == count ? 0 : at + 1) {
+        seat& candidate = workers_[at];
+        if (candidate.step != worker_step::ready || candidate.budget == 0 || candidate.suspended) {
+            continue;
+        }
+        if (candidate.ledger.empty()) {
+            turn_after(at);
+            return at;
+        }
+        if (with_room == no_worker && may_queue && candidate.ledger.back()->priority == priority &&
+            candidate.ledger.size() < window(candidate)) {
+            with_room = at;
+            if (none_vacant_) break;
+        }
+    }
+    none_vacant_ = true;
+    if (with_room == no_worker) return no_worker;
+    if (with_room != cursor_) in_a_row_ = 0;
+    ++in_a_row_;
+    if (in_a_row_ < in_a_row_max && in_a_row_ * workers_[with_room].mean_run_ns < in_a_row_ns) {
+        cursor_ = with_room;
+    } else {
+        turn_after(with_room);
+    }
+    return with_room;
+}
+
+void scheduler::turn_after(worker_index worker) noexcept {
+    cursor_ = worker + 1 == workers_.size() ? 0 : worker + 1;
+    in_a_row_ = 0;
+}
+
+void scheduler::unlink_waiting(task_node& task, backlog::iterator equals) {
+    equals->second.remove(task);
     --waiting_;
-    if (list->second.empty()) no_room_ = false;
+    if (!equals->second.empty()) return;
+    no_room_ = false;
     // The usual single priority keeps its list; of many, only those in use are kept.
-    if (list->second.empty() && backlog_.size() > 1) backlog_.erase(list);
+    if (backlog_.size() > 1) backlog_.erase(equals);
 }
 
 void scheduler::leave_worker(task_node& task) {
@@ -129,6 +149,7 @@ void scheduler::leave_worker(task_node& task) {
     const bool was_first = from.ledger.front() == &task;
     from.ledger.remove(task);
     if (was_first) new_front(from);
+    if (from.ledger.empty()) none_vacant_ = false;
     if (--handed_ == 0) lowest_handed_ = std::numeric_limits<std::int32_t>::max();
     no_room_ = false;
 }
@@ -176,7 +197,7 @@ void scheduler::removed(task_node& task) {
     if (task.step == task_step::handed) {
         leave_worker(task);
     } else if (task.step == task_step::waiting) {
-        unlink_waiting(task);
+        unlink_waiting(task, backlog_.find(task.priority));
     }
     task.worker = no_worker;
     task.step = task_step::gone;
@@ -210,12 +231,12 @@ void scheduler::ready(worker_index index) {
     workers_[index].budget = limits_.tasks_per_worker_max != 0
                                  ? limits_.tasks_per_worker_max
                                  : std::numeric_limits<std::uint64_t>::max();
-    no_room_ = false;
+    no_room_ = none_vacant_ = false;
 }
 
 void scheduler::suspend(worker_index index, bool suspended) {
     workers_[index].suspended = suspended;
-    no_room_ = false;
+    no_room_ = none_vacant_ = false;
 }
 
 void scheduler::at_long_task(worker_index index) { workers_[index].front_is_long = true; }

@@ -35,6 +35,12 @@ inline constexpr std::uint64_t long_task_ns = 10'000'000;
 /// that is a long one, whatever the worker's tasks took before: nothing more is put behind it.
 inline constexpr std::uint64_t overtaken_max = 4;
 
+/// Tasks, and work, that one worker gets in a row when no worker is without: its queue stays in the parent's
+/// cache, and with many workers of which few have room, the search for those is shared by as many. More work would
+/// leave a short burst of tasks to one of two workers.
+inline constexpr unsigned in_a_row_max = 16;
+inline constexpr std::uint64_t in_a_row_ns = 5'000;
+
 /// Deaths of idle workers in a row that are replaced at once.
 inline constexpr unsigned idle_deaths_free = 10;
 
@@ -96,7 +102,7 @@ public:
     void submitted(task_node& task);
     /// The next thing to hand out, already booked as handed; nullopt when there is no task or no room.
     /// Highest priority first, then the oldest; to a worker that has nothing, else, while all that waits and all
-    /// that it has is of one priority, to one whose window has room.
+    /// that it has is of one priority, to one whose window has room, several short ones in a row.
     [[nodiscard]] std::optional<hand_out> next();
     /// It could not be posted after all, or was taken back: waits again, before its equals.
     void returned(task_node& task);
@@ -174,6 +180,8 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
 
 private:
+    using backlog = std::map<std::int32_t, task_list, std::greater<>>;
+
     static constexpr std::uint64_t not_seen = ~std::uint64_t{0};
 
     struct seat {
@@ -196,19 +204,27 @@ private:
     void leave_worker(task_node& task);
     void wait_again(task_node& task);
     void wait_in_front(task_node& task);
-    void unlink_waiting(task_node& task);
+    [[nodiscard]] backlog::iterator first_backlog() noexcept;
+    /// Where the next task goes; `may_queue`: also behind others of its priority. no_worker: nowhere now.
+    [[nodiscard]] worker_index place(std::int32_t priority, bool may_queue) noexcept;
+    void turn_after(worker_index worker) noexcept;
+    /// `equals`: the list that it is in.
+    void unlink_waiting(task_node& task, backlog::iterator equals);
 
     limits limits_;
     std::vector<seat> workers_;
-    std::map<std::int32_t, task_list, std::greater<>> backlog_;
+    backlog backlog_;
     std::size_t waiting_ = 0;
     std::size_t handed_ = 0;
     /// No task at a worker that could be taken back has a lower priority.
     std::int32_t lowest_handed_ = std::numeric_limits<std::int32_t>::max();
     std::uint64_t finished_ = 0;
-    std::size_t ready_ = 0;  // workers that are
-    worker_index cursor_ = 0;
-    bool no_room_ = false;  // since the last change that could make room
+    std::size_t ready_ = 0;       // workers that are
+    worker_index cursor_ = 0;     // whose turn it is
+    std::uint64_t in_a_row_ = 0;  // tasks that it has had in this turn
+    bool no_room_ = false;        // since the last change that could make room
+    /// No worker could take a task and has none; since the last change that could make one such.
+    bool none_vacant_ = false;
     std::size_t deaths_in_row_ = 0;
     unsigned start_failures_ = 0;
     unsigned start_kills_ = 0;
