@@ -3,6 +3,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -112,10 +113,9 @@ BOOST_AUTO_TEST_CASE(where_no_worker_is_without_short_tasks_go_out_in_runs_and_o
         for (std::size_t i = 0; i != tasks; ++i) b.submit();
         const auto all = b.hand_out();
         BOOST_REQUIRE(all.size() == tasks);
-        BOOST_TEST(all[0].second != all[1].second);  // each of the two had nothing
-        std::vector<std::size_t> runs{1};
-        for (std::size_t i = 3; i != tasks; ++i) {
-            if (all[i].second == all[i - 1].second) {
+        std::vector<std::size_t> runs;
+        for (std::size_t i = 0; i != tasks; ++i) {
+            if (i != 0 && all[i].second == all[i - 1].second) {
                 ++runs.back();
             } else {
                 runs.push_back(1);
@@ -123,9 +123,46 @@ BOOST_AUTO_TEST_CASE(where_no_worker_is_without_short_tasks_go_out_in_runs_and_o
         }
         return runs;
     };
-    BOOST_TEST((runs_of(100, 2 + 3 * in_a_row_max) == std::vector<std::size_t>(3, in_a_row_max)));
-    BOOST_TEST((runs_of(in_a_row_ns / 2, 8) == std::vector<std::size_t>(3, 2)));
-    BOOST_TEST((runs_of(in_a_row_ns, 8) == std::vector<std::size_t>(6, 1)));
+    const auto expected = [](std::size_t run) {
+        return std::vector<std::size_t>{1, run, run, run};  // the first: both had nothing
+    };
+    BOOST_TEST((runs_of(100, 1 + 3 * in_a_row_max) == expected(in_a_row_max)));
+    BOOST_TEST((runs_of(in_a_row_ns / 2, 7) == expected(2)));
+    BOOST_TEST((runs_of(in_a_row_ns / 2 + 1, 4) == expected(1)));
+}
+
+BOOST_AUTO_TEST_CASE(bursts_do_not_pile_up_at_one_worker_while_another_is_soon_through) {
+    bench b(2);
+    b.two_measured(100);
+    for (int burst = 0; burst != 100; ++burst) {
+        for (int i = 0; i != 10; ++i) b.submit();
+        (void)b.hand_out();
+        for (const worker_index at : {0U, 1U}) {
+            if (!b.ledger(at).empty()) b.finish_first(at, 100);
+        }
+        const auto longer = std::max(b.ledger(0).size(), b.ledger(1).size());
+        const auto shorter = std::min(b.ledger(0).size(), b.ledger(1).size());
+        BOOST_TEST(longer - shorter <= in_a_row_max);
+        b.submit();
+    }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_taken_back_for_a_worker_without_work_goes_to_that) {
+    bench b(2);
+    b.two_measured(100);
+    b.s.suspend(1, true);
+    for (int i = 0; i != 33; ++i) b.submit();
+    (void)b.hand_out();
+    BOOST_REQUIRE(b.ledger(0).size() == 33);
+    b.s.suspend(1, false);
+    BOOST_REQUIRE(b.s.overloaded() == 0U);
+    for (int i = 0; i != 16; ++i) {
+        const auto last = b.ledger(0).back();
+        b.s.returned(*b.tasks[last - 1]);
+    }
+    (void)b.hand_out();
+    BOOST_TEST(b.ledger(0).size() == 17U);
+    BOOST_TEST(b.ledger(1).size() == 16U);
 }
 
 BOOST_AUTO_TEST_CASE(a_worker_that_is_through_comes_first_whoever_is_at_its_turn) {

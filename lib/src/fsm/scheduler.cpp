@@ -101,38 +101,46 @@ std::optional<hand_out> scheduler::next() {
 }
 
 worker_index scheduler::place(std::int32_t priority, bool may_queue) noexcept {
-    const auto count = static_cast<worker_index>(workers_.size());
-    worker_index with_room = no_worker;
-    for (worker_index i = 0, at = cursor_; i != count; ++i, at = at + 1 == count ? 0 : at + 1) {
-        seat& candidate = workers_[at];
-        if (candidate.step != worker_step::ready || candidate.budget == 0 || candidate.suspended) {
-            continue;
-        }
-        if (candidate.ledger.empty()) {
-            turn_after(at);
-            return at;
-        }
-        if (with_room == no_worker && may_queue && candidate.ledger.back()->priority == priority &&
-            candidate.ledger.size() < window(candidate)) {
-            with_room = at;
-            if (none_vacant_) break;
-        }
+    const worker_index vacant = vacant_worker();
+    if (vacant != no_worker) {
+        run_at_ = vacant;
+        in_a_row_ = 1;
+        return vacant;
     }
-    none_vacant_ = true;
-    if (with_room == no_worker) return no_worker;
-    if (with_room != cursor_) in_a_row_ = 0;
-    ++in_a_row_;
-    if (in_a_row_ < in_a_row_max && in_a_row_ * workers_[with_room].mean_run_ns < in_a_row_ns) {
-        cursor_ = with_room;
-    } else {
-        turn_after(with_room);
-    }
-    return with_room;
+    return may_queue ? worker_with_room(priority) : no_worker;
 }
 
-void scheduler::turn_after(worker_index worker) noexcept {
-    cursor_ = worker + 1 == workers_.size() ? 0 : worker + 1;
-    in_a_row_ = 0;
+worker_index scheduler::vacant_worker() noexcept {
+    if (none_vacant_) return no_worker;
+    for (std::size_t i = 0; i != workers_.size(); ++i) {
+        const worker_index at = cursor_;
+        cursor_ = after(at);
+        if (takes_tasks(workers_[at]) && workers_[at].ledger.empty()) return at;
+    }
+    none_vacant_ = true;
+    return no_worker;
+}
+
+worker_index scheduler::worker_with_room(std::int32_t priority) noexcept {
+    const bool goes_on =
+        in_a_row_ < in_a_row_max && (in_a_row_ + 1) * workers_[run_at_].mean_run_ns <= in_a_row_ns;
+    worker_index at = goes_on ? run_at_ : after(run_at_);
+    for (std::size_t i = 0; i != workers_.size(); ++i, at = after(at)) {
+        seat& candidate = workers_[at];
+        if (!takes_tasks(candidate) || candidate.ledger.empty() ||
+            candidate.ledger.back()->priority != priority ||
+            candidate.ledger.size() >= window(candidate)) {
+            continue;
+        }
+        in_a_row_ = goes_on && at == run_at_ ? in_a_row_ + 1 : 1;
+        run_at_ = at;
+        return at;
+    }
+    return no_worker;
+}
+
+worker_index scheduler::after(worker_index worker) const noexcept {
+    return worker + 1 == workers_.size() ? 0 : worker + 1;
 }
 
 void scheduler::unlink_waiting(task_node& task, backlog::iterator equals) {
@@ -170,6 +178,7 @@ void scheduler::wait_in_front(task_node& task) {
 
 void scheduler::returned(task_node& task) {
     ++workers_[task.worker].budget;
+    in_a_row_ = in_a_row_max;  // whose turn it is may have no room after all
     wait_again(task);
 }
 

@@ -35,9 +35,9 @@ inline constexpr std::uint64_t long_task_ns = 10'000'000;
 /// that is a long one, whatever the worker's tasks took before: nothing more is put behind it.
 inline constexpr std::uint64_t overtaken_max = 4;
 
-/// Tasks, and work, that one worker gets in a row when no worker is without: its queue stays in the parent's
-/// cache, and with many workers of which few have room, the search for those is shared by as many. More work would
-/// leave a short burst of tasks to one of two workers.
+/// Tasks, and work as measured so far, that one worker gets in a row when no worker is without: its queue stays in
+/// the parent's cache, and with many workers of which few have room, the search for those is shared by as many. More
+/// work would leave a short burst of tasks to one of two workers.
 inline constexpr unsigned in_a_row_max = 16;
 inline constexpr std::uint64_t in_a_row_ns = 5'000;
 
@@ -207,7 +207,12 @@ private:
     [[nodiscard]] backlog::iterator first_backlog() noexcept;
     /// Where the next task goes; `may_queue`: also behind others of its priority. no_worker: nowhere now.
     [[nodiscard]] worker_index place(std::int32_t priority, bool may_queue) noexcept;
-    void turn_after(worker_index worker) noexcept;
+    [[nodiscard]] worker_index vacant_worker() noexcept;
+    [[nodiscard]] worker_index worker_with_room(std::int32_t priority) noexcept;
+    [[nodiscard]] worker_index after(worker_index worker) const noexcept;
+    [[nodiscard]] static bool takes_tasks(const seat& worker) noexcept {
+        return worker.step == worker_step::ready && worker.budget != 0 && !worker.suspended;
+    }
     /// `equals`: the list that it is in.
     void unlink_waiting(task_node& task, backlog::iterator equals);
 
@@ -220,8 +225,9 @@ private:
     std::int32_t lowest_handed_ = std::numeric_limits<std::int32_t>::max();
     std::uint64_t finished_ = 0;
     std::size_t ready_ = 0;       // workers that are
-    worker_index cursor_ = 0;     // whose turn it is
-    std::uint64_t in_a_row_ = 0;  // tasks that it has had in this turn
+    worker_index cursor_ = 0;     // whose turn it is among those without a task
+    worker_index run_at_ = 0;     // who was handed the last task,
+    std::uint64_t in_a_row_ = 0;  // and how many in a row
     bool no_room_ = false;        // since the last change that could make room
     /// No worker could take a task and has none; since the last change that could make one such.
     bool none_vacant_ = false;
